@@ -1,0 +1,69 @@
+"""Write battles as Parquet or JSON Lines."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scrapy.commands import ScrapyCommand
+from scrapy.exceptions import UsageError
+
+from battles.arguments import ArgumentError
+from battles.console import archive_of, fail, print_json
+from battles.export import export
+from battles.filters import add_filters, read_filters
+from battles.pseudonyms import Pseudonyms
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+
+class Command(ScrapyCommand):
+    """`scrapy export`.
+
+    Settings:
+        PSEUDONYM_KEY (unset): the secret that makes pseudonyms; keep it away from the data.
+    """
+
+    requires_project = True
+    requires_crawler_process = False
+    default_settings = {"LOG_ENABLED": False}
+
+    def syntax(self) -> str:
+        return "[options] --to FILE|DIR"
+
+    def short_desc(self) -> str:
+        return "Write stored battles as Parquet or JSON Lines"
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        super().add_options(parser)
+        add = parser.add_argument
+        add("--to", metavar="FILE|DIR", help="x.parquet, x.jsonl, x.jsonl.zst, or a new folder")
+        add("--as", dest="form", choices=["parquet", "jsonl"], help="default: as the file's ending")
+        add("--pseudonyms", action="store_true", help="replace names; needs PSEUDONYM_KEY")
+        add("--json", action="store_true", help="print the outcome as JSON")
+        add_filters(parser)
+
+    def run(self, args: list[str], opts: Namespace) -> None:
+        if args or not opts.to:
+            raise UsageError("say where to: `scrapy export --to battles.parquet`, or --to FOLDER")
+        with archive_of(self) as corpus:
+            battles = corpus.everything(read_filters(opts))
+            if opts.pseudonyms:
+                battles = map(self._pseudonyms().replace_in, battles)
+            count = export(battles, Path(opts.to), opts.form)
+            if opts.json:
+                print_json({"battles": count, "to": opts.to})
+            else:
+                sys.stdout.write(f"{count} battles in {opts.to}\n")
+            if not count:
+                fail(self, f"nothing found among {len(corpus.index)} battles: loosen the filters")
+
+    def _pseudonyms(self) -> Pseudonyms:
+        key = self.settings["PSEUDONYM_KEY"] if self.settings else None
+        if not key:
+            raise ArgumentError(
+                "--pseudonyms needs a secret in the environment: PSEUDONYM_KEY=… scrapy export …"
+            )
+        return Pseudonyms(key)

@@ -1,0 +1,167 @@
+"""Read stored battles back, by id or by search."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from battles.index import BattleIndex, Entry, Query, Row
+from battles.parsers.names import to_id
+from battles.records import decode
+from extensions.segments import Location, SegmentError, read_frame, read_segment
+from extensions.spool import read_spooled
+from extensions.storage import MissingError, Storage, storage_from_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from scrapy.settings import BaseSettings
+
+    from battles.items import Battle
+
+_WORTH_ONE_READ = 256 * 1024
+"""Bytes between two wanted frames that are read along rather than skipped with a second request."""
+_AHEAD = 64
+"""Rows of a player whose battles are read at once, to see whether they are the player's."""
+
+
+class CorpusError(Exception):
+    """Raised when a battle that the index names cannot be read."""
+
+
+class Corpus:
+    """An archive: the segments and the index over them."""
+
+    def __init__(self, index: BattleIndex, storage: Storage, spool: Path) -> None:
+        self.index = index
+        self._storage = storage
+        self._spool = spool
+
+    @classmethod
+    def from_settings(cls, settings: BaseSettings) -> Corpus:
+        return cls(
+            BattleIndex.from_settings(settings),
+            storage_from_settings(settings),
+            Path(settings.get("SPOOL_DIR", ".scrapy/spool")),
+        )
+
+    def battle(self, battle_id: str) -> Battle | None:
+        """Read one battle; None when the archive does not hold it."""
+        row = self.index.find([battle_id]).get(battle_id)
+        return None if row is None else next(self.read([row]))
+
+    def search(self, query: Query) -> Iterator[Battle]:
+        """Yield the battles that fit, newest first."""
+        rows = self.index.search(query)
+        while chunk := [row for row, _ in zip(rows, range(_AHEAD), strict=False)]:
+            found = {battle.id: battle for battle in self.read(chunk)}
+            for row in chunk:
+                if _fits(found[row.id], query):
+                    yield found[row.id]
+
+    def everything(self, query: Query) -> Iterator[Battle]:
+        """Yield the battles that fit, in the order in which they are cheapest to read."""
+        rows = list(self.index.search(query))
+        return (battle for battle in self.read(rows) if _fits(battle, query))
+
+    def read(self, rows: Iterable[Row]) -> Iterator[Battle]:
+        """Read battles, each frame once, in the order in which they are stored.
+
+        Raises:
+            CorpusError: the bytes are not where the index says, or are damaged.
+
+        """
+        places = sorted(_place(row.location) for row in rows)
+        for segment, in_segment in groupby(places, key=lambda place: place[0]):
+            for run in _runs(list(in_segment)):
+                yield from self._read_run(segment, run)
+
+    def rebuild_index(self) -> Iterator[tuple[str, int]]:
+        """Throw the index away and build it from the segments.
+
+        Yields:
+            Each segment and how many battles it holds.
+
+        Raises:
+            CorpusError: a segment is damaged; the others are indexed.
+
+        """
+        self.index.clear()
+        damaged = []
+        for key in self._storage.keys("raw/"):
+            try:
+                entries = _entries(key, self._storage.read_all(key))
+            except (SegmentError, ValueError) as error:
+                damaged.append(f"{key}: {error}")
+                continue
+            self.index.add(entries)
+            yield key, len(entries)
+        if damaged:
+            raise CorpusError("damaged and left out: " + "; ".join(damaged))
+
+    def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
+        start = run[0][1]
+        data = self._bytes(segment, start, max(end for _, _, end, _ in run) - start)
+        for (offset, end), lines in groupby(run, key=lambda place: place[1:3]):
+            try:
+                frame = read_frame(data[offset - start : end - start])
+                yield from (decode(frame[line]) for _, _, _, line in lines)
+            except (SegmentError, ValueError, IndexError) as error:
+                raise CorpusError(
+                    f"{segment} at {offset}: {error}. Restore it, then run `scrapy reindex`"
+                ) from error
+
+    def _bytes(self, segment: str, offset: int, length: int) -> bytes:
+        try:
+            return self._storage.read(segment, offset, length)
+        except MissingError:
+            pass
+        try:
+            return read_spooled(self._spool, segment, offset, length)
+        except FileNotFoundError:
+            pass
+        try:
+            # It moved from the spool to the store between the two looks.
+            return self._storage.read(segment, offset, length)
+        except MissingError as error:
+            raise CorpusError(
+                f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
+                "or was deleted (then run `scrapy reindex`)"
+            ) from None
+
+
+_Place = tuple[str, int, int, int]
+"""Segment, first byte of the frame, byte after it, line."""
+
+
+def _place(location: Location) -> _Place:
+    return location.segment, location.offset, location.offset + location.length, location.line
+
+
+def _runs(places: list[_Place]) -> Iterator[list[_Place]]:
+    """Split the places of one segment where skipping saves more than a request costs."""
+    run: list[_Place] = []
+    for place in places:
+        if run and place[1] - run[-1][2] > _WORTH_ONE_READ:
+            yield run
+            run = []
+        run.append(place)
+    if run:
+        yield run
+
+
+def _entries(key: str, data: bytes) -> list[Entry]:
+    return [
+        Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
+        for frame in read_segment(data)
+        for n, line in enumerate(frame.lines)
+    ]
+
+
+def _fits(battle: Battle, query: Query) -> bool:
+    """Check what the index cannot tell for sure."""
+    players = {to_id(player.name) for player in battle.players}
+    return (query.formatid in (None, battle.formatid)) and (
+        query.player is None or to_id(query.player) in players
+    )

@@ -1,0 +1,185 @@
+"""Write battles as Parquet or JSON Lines, to one file or to a folder a format and month."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import zstandard
+
+from battles.records import encode, to_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from battles.items import Battle
+
+_BUFFERED = 1000
+"""Battles written at once, some 10 MB of logs: a row group of Parquet."""
+_OPEN_FILES = 100
+"""Files written at one time; the one opened first is closed to make room for another."""
+_PLAYER = pa.struct(
+    [
+        ("side", pa.string()),
+        ("name", pa.string()),
+        ("rating_before", pa.int32()),
+        ("rating_after", pa.int32()),
+        ("team", pa.list_(pa.string())),
+    ]
+)
+_TIME = pa.timestamp("s", tz="UTC")
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("formatid", pa.string()),
+        ("format", pa.string()),
+        ("generation", pa.int8()),
+        ("gametype", pa.string()),
+        ("players", pa.list_(_PLAYER)),
+        ("winner", pa.string()),
+        ("tie", pa.bool_()),
+        ("ended", pa.string()),
+        ("turns", pa.int32()),
+        ("started", _TIME),
+        ("uploaded", _TIME),
+        ("rating", pa.int32()),
+        ("rated", pa.bool_()),
+        ("open_team_sheets", pa.bool_()),
+        ("log", pa.large_string()),
+        ("source", pa.string()),
+        ("url", pa.string()),
+        ("fetched_at", _TIME),
+        ("content_hash", pa.string()),
+    ]
+)
+"""The columns of an export; times are UTC."""
+
+_SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".jsonl.zst": "jsonl"}
+
+
+class ExportError(Exception):
+    """Raised when the export cannot be written as asked."""
+
+
+class _File(Protocol):
+    def write(self, battles: list[Battle]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def export(battles: Iterable[Battle], target: Path, form: str | None = None) -> int:
+    """Write the battles and return how many there were.
+
+    Args:
+        battles: what to write, each once.
+        target: a file if it ends in `.parquet`, `.jsonl` or `.jsonl.zst`, else a folder, which gets
+            `formatid=…/month=…/part-….parquet`.
+        form: `parquet` or `jsonl`; None takes what the file's ending says, and Parquet for folders.
+
+    Raises:
+        ExportError: the ending and the form disagree, or the folder holds something already.
+        OSError: the disk refused; no file with its final name is incomplete.
+
+    """
+    implied = _implied_form(target)
+    if implied and form not in (None, implied):
+        raise ExportError(f"{target} would be {implied}, not {form}: change its ending or --as")
+    if implied:
+        return _export_file(battles, target)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExportError(f"{target} is there already: name a new folder, or empty it")
+    return _export_folder(battles, target, form or "parquet")
+
+
+def _implied_form(target: Path) -> str | None:
+    endings = (form for suffix, form in _SUFFIXES.items() if target.name.endswith(suffix))
+    return next(endings, None)
+
+
+def _export_file(battles: Iterable[Battle], target: Path) -> int:
+    part = _Part(target)
+    for battle in battles:
+        part.add(battle)
+    part.close()
+    return part.count
+
+
+def _export_folder(battles: Iterable[Battle], target: Path, form: str) -> int:
+    suffix = ".parquet" if form == "parquet" else ".jsonl.zst"
+    target.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, _Part] = {}
+    count = written = 0
+    for count, battle in enumerate(battles, start=1):  # noqa: B007 -- returned
+        folder = f"formatid={battle.formatid}/month={_month(battle)}"
+        if folder not in parts:
+            if len(parts) >= _OPEN_FILES:
+                parts.pop(next(iter(parts))).close()
+            parts[folder] = _Part(target / folder / f"part-{written:04}{suffix}")
+            written += 1
+        parts[folder].add(battle)
+    for part in parts.values():
+        part.close()
+    return count
+
+
+class _Part:
+    """One file: buffers battles, and takes its final name when it is complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.count = 0
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: _File = (
+            _ParquetFile(self._partial)
+            if path.suffix == ".parquet"
+            else _JsonLinesFile(self._partial, compress=path.suffix == ".zst")
+        )
+        self._buffer: list[Battle] = []
+
+    def add(self, battle: Battle) -> None:
+        self.count += 1
+        self._buffer.append(battle)
+        if len(self._buffer) >= _BUFFERED:
+            self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._file.close()
+        self._partial.replace(self._path)
+
+    def _flush(self) -> None:
+        self._file.write(self._buffer)
+        self._buffer = []
+
+
+class _ParquetFile:
+    def __init__(self, path: Path) -> None:
+        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+
+    def write(self, battles: list[Battle]) -> None:
+        if battles:
+            records = [to_record(battle) for battle in battles]
+            self._writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _JsonLinesFile:
+    def __init__(self, path: Path, *, compress: bool) -> None:
+        self._file: Any = zstandard.open(path, "wb") if compress else path.open("wb")
+
+    def write(self, battles: list[Battle]) -> None:
+        self._file.write(b"".join(encode(battle) + b"\n" for battle in battles))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _month(battle: Battle) -> str:
+    time = battle.uploaded or battle.started or battle.fetched_at
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m")

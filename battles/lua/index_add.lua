@@ -1,0 +1,35 @@
+-- Put one battle into the index, unless a later copy of it is there already.
+--
+-- KEYS  1 segments   2 segment_names   3 months   4 count   5 rows bucket   6 month   7… players
+-- ARGV  1 battle's fingerprint   2 segment name   3 row without its segment number
+--       4 FORMATID:YYYYMM   5 entry for the month   6… entry for each player
+-- A row is: segment (4) offset (4) length (4) line (2) fetched (4) time (4) rating (2) id.
+-- Returns 1 when the battle is new, 2 when its row was replaced, 0 when the row there is later.
+local old = redis.call("HGET", KEYS[5], ARGV[1])
+-- Bytes 11 to 14 of the argument, 15 to 18 of the row: big-endian, so they compare as strings.
+if old and string.sub(old, 15, 18) > string.sub(ARGV[3], 11, 14) then
+  return 0
+end
+
+local segment = redis.call("HGET", KEYS[1], ARGV[2])
+if not segment then
+  segment = redis.call("RPUSH", KEYS[2], ARGV[2]) - 1
+  redis.call("HSET", KEYS[1], ARGV[2], segment)
+end
+redis.call("HSET", KEYS[5], ARGV[1], struct.pack(">I4", segment) .. ARGV[3])
+
+-- Readers check every entry against the row, so an entry of an older row does no harm.
+if old and string.sub(old, 19, 24) == string.sub(ARGV[3], 15, 20) then
+  return 2
+end
+if redis.call("APPEND", KEYS[6], ARGV[5]) == #ARGV[5] then
+  redis.call("SADD", KEYS[3], ARGV[4])
+end
+for i = 7, #KEYS do
+  redis.call("APPEND", KEYS[i], ARGV[i - 1])
+end
+if old then
+  return 2
+end
+redis.call("INCR", KEYS[4])
+return 1

@@ -1,0 +1,8 @@
+"""Turn bytes into items; know neither Scrapy nor Redis.
+
+names     the site's identifiers: formats, players, battles
+reply     tell JSON from what only claims to be
+search    a page of the replay search
+log       the log of one battle
+replay    one stored replay
+"""

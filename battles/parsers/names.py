@@ -1,0 +1,50 @@
+"""The site's identifiers: formats, players, battles."""
+
+from __future__ import annotations
+
+import re
+
+_NOT_ID = re.compile(r"[^a-z0-9]+")
+_BATTLE_ID = re.compile(r"(?:[a-z0-9]+-)?[a-z0-9]+-?[0-9]+")
+_LONGEST_ID = 100
+
+
+def to_id(name: str) -> str:
+    """Reduce a name to what Showdown compares: lower-case letters and digits.
+
+    >>> to_id("[Gen 9] OU")
+    'gen9ou'
+    """
+    return _NOT_ID.sub("", name.lower())
+
+
+def is_battle_id(text: str) -> bool:
+    """Tell whether the text could be a public battle's id.
+
+    Private ids end in a password, and so are none.
+
+    >>> is_battle_id("smogtours-gen9ou-1"), is_battle_id("gen9ou-1-abcdefpw"), is_battle_id("../x")
+    (True, False, False)
+    """
+    return len(text) <= _LONGEST_ID and _BATTLE_ID.fullmatch(text) is not None
+
+
+def format_of(battle_id: str) -> str:
+    """Read the format from a battle's id.
+
+    >>> format_of("smogtours-gen9ou-1"), format_of("balancedhackmons7322360")
+    ('gen9ou', 'balancedhackmons')
+    """
+    without_number = re.sub(r"-?[0-9]+$", "", battle_id)
+    return without_number.rsplit("-", 1)[-1]
+
+
+def battle_of(url: str) -> str | None:
+    """Read which battle a replay's address is for; None when it is for something else.
+
+    >>> battle_of("https://example.org/gen9ou-1.json"), battle_of("https://example.org/search.json")
+    ('gen9ou-1', None)
+    """
+    name = url.partition("?")[0].rpartition("/")[-1]
+    battle_id = name.removesuffix(".json")
+    return battle_id if battle_id != name and is_battle_id(battle_id) else None

@@ -1,0 +1,40 @@
+"""Say in Redis where the battle lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from battles.index import BattleIndex, Entry
+from extensions.batch import Batcher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scrapy.crawler import Crawler
+
+    from battles.items import Battle
+    from battles.pipelines.archive import Archived
+
+_AT_ONCE = 100
+"""Battles told to Redis in one round trip."""
+_DELAY = 0.02
+"""Seconds: those of one frame arrive together."""
+
+
+class IndexPipeline:
+    """Returns a battle when the index knows it."""
+
+    def __init__(self, index: BattleIndex) -> None:
+        self._index = index
+        self._batch = Batcher(self._add, size=_AT_ONCE, delay=_DELAY)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> IndexPipeline:
+        return cls(BattleIndex.from_settings(crawler.settings))
+
+    async def process_item(self, item: Archived) -> Battle:
+        await self._batch.submit(item)
+        return item.battle
+
+    def _add(self, items: Sequence[Archived]) -> list[int]:
+        return self._index.add([Entry.of(item.battle, item.location) for item in items])

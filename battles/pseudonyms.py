@@ -1,0 +1,124 @@
+"""Replace the names of players by keyed pseudonyms."""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from battles.parsers.log import without_chat
+from battles.parsers.names import to_id
+
+if TYPE_CHECKING:
+    from battles.items import Battle
+
+_PRESENCE = ("|j|", "|J|", "|join|", "|l|", "|L|", "|leave|", "|n|", "|N|", "|name|")
+"""Lines that tell who watches, or who is called otherwise now."""
+_NAMELESS = frozenset(
+    "cant clearpoke detailschange drag faint gametype gen move poke rated replace rule showteam"
+    " start swap switch t: teampreview teamsize tie tier turn upkeep".split()
+)
+"""Lines of the battle itself, beside those that begin with a hyphen."""
+_TEXTS = ("-message", "-hint")
+"""Lines that begin with a hyphen, and are text all the same."""
+_POKEMON = re.compile(r"((?:\[of\] )?p[1-4][a-d]?: |\[wisher\] )")
+"""What stands before a nickname, or before the name of a side's player."""
+_ESCAPES = {
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
+    '"': ("&quot;", "&#34;"),
+    "'": ("&apos;", "&#39;", "&#x27;"),
+    "/": ("&#x2f;", "&#47;"),
+}
+"""How HTML may spell a character."""
+
+
+class Pseudonyms:
+    """Gives each player the same pseudonym everywhere, which only the key's owner can make again.
+
+    The id of a battle stays: whoever can look it up on the site learns the names there.
+    """
+
+    def __init__(self, key: str) -> None:
+        self._key = key.encode()
+
+    def of(self, name: str) -> str:
+        """Return a player's pseudonym: 40 bits of an HMAC, so a million players share few."""
+        digest = hmac.digest(self._key, (to_id(name) or name).encode(), "sha256")
+        return f"player-{digest[:5].hex()}"
+
+    def replace_in(self, battle: Battle) -> Battle:
+        """Return a copy without names; chat, avatars and who came and went are left out."""
+        log = _without_presence(battle.log)
+        names = {player.name for player in battle.players} | _names_in(log) - {""}
+        text = _Text({name: self.of(name) for name in names if name})
+        return replace(
+            battle,
+            players=[replace(player, name=self.of(player.name)) for player in battle.players],
+            winner=None if battle.winner is None else text.all_of(battle.winner),
+            log="\n".join(text.line(line) for line in log.split("\n")),
+        )
+
+
+class _Text:
+    """Replaces names where they stand alone, and leaves alone what only looks like a name.
+
+    Somebody may be called `win`, `0` or `Iron Moth`.
+    """
+
+    def __init__(self, aliases: dict[str, str]) -> None:
+        longest_first = sorted(aliases, key=len, reverse=True)
+        self._aliases = [aliases[name] for name in longest_first]
+        pattern = "|".join(f"({_spellings(name)})" for name in longest_first)
+        # Without any name it must match nothing.
+        self._names = re.compile(rf"(?<!\w)(?:{pattern})(?!\w)" if pattern else r"(?!)")
+
+    def all_of(self, text: str) -> str:
+        return self._names.sub(self._alias, text)
+
+    def line(self, line: str) -> str:
+        if not self._names.search(line):
+            return line
+        if not line.startswith("|"):
+            return self.all_of(line)
+        kind, separator, rest = line[1:].partition("|")
+        return f"|{kind}{separator}{self._arguments(kind, rest)}"
+
+    def _arguments(self, kind: str, rest: str) -> str:
+        if kind == "player":
+            side, _, about = rest.partition("|")
+            name, _, others = about.partition("|")
+            # Some have an avatar of their own, which tells who they are.
+            rating = others.partition("|")[2]
+            return f"{side}|{self.all_of(name)}||{rating}"
+        if kind in _NAMELESS or (kind.startswith("-") and kind not in _TEXTS):
+            return "|".join(self._argument(argument) for argument in rest.split("|"))
+        return self.all_of(rest)
+
+    def _argument(self, argument: str) -> str:
+        match = _POKEMON.match(argument)
+        return match[0] + self.all_of(argument[match.end() :]) if match else argument
+
+    def _alias(self, match: re.Match[str]) -> str:
+        return self._aliases[(match.lastindex or 1) - 1]
+
+
+def _spellings(name: str) -> str:
+    """Make the pattern of a name, as it is or as HTML has it."""
+    return "".join(
+        f"(?:{'|'.join(map(re.escape, (*_ESCAPES.get(character, ()), character)))})"
+        for character in name
+    )
+
+
+def _names_in(log: str) -> set[str]:
+    """Find all that played, also who took another's seat during the battle."""
+    lines = (line.split("|") for line in log.split("\n") if line.startswith("|player|"))
+    return {fields[3] for fields in lines if len(fields) > 3}  # noqa: PLR2004 -- ||side|name
+
+
+def _without_presence(log: str) -> str:
+    lines = without_chat(log).split("\n")
+    return "\n".join(line for line in lines if not line.startswith(_PRESENCE))

@@ -1,0 +1,85 @@
+"""Every component in running order, and what differs between machines."""
+
+import os
+
+BOT_NAME = "battles"
+SPIDER_MODULES = ["battles.spiders"]
+COMMANDS_MODULE = "battles.commands"
+
+# --- Components, in running order -----------------------------------------------------------------
+
+SCHEDULER = "extensions.scheduler.Scheduler"
+REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
+
+DOWNLOADER_MIDDLEWARES = {
+    # The site has no pages that lead on; one that does is not the site's.
+    "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
+    # Ours waits in the queue between two tries; Scrapy's tries again at once.
+    "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
+    "extensions.retry.RetryMiddleware": 550,
+}
+
+SPIDER_MIDDLEWARES = {
+    # Nearest to the spider: what it drops, no other middleware has to look at.
+    "battles.known.KnownBattlesMiddleware": 900,
+    # Depth and referrer say nothing here, and would cost bytes in each entry of the queue.
+    "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
+    "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
+}
+
+ITEM_PIPELINES = {
+    "battles.pipelines.validate.ValidatePipeline": 100,
+    # Bytes before the index: what the index names can be read.
+    "battles.pipelines.archive.ArchivePipeline": 200,
+    "battles.pipelines.index.IndexPipeline": 300,
+}
+
+EXTENSIONS = {
+    "extensions.json_logs.JsonLogs": 100,
+    "battles.recovery.SpoolRecovery": 200,
+    "extensions.progress.ProgressBar": 300,
+}
+
+PROGRESS_UNIT = "battles"
+PROGRESS_TOTAL_STAT = "known/new"
+
+# --- Politeness -----------------------------------------------------------------------------------
+
+CONTACT = os.environ.get("CONTACT", "")
+USER_AGENT = f"battles/0.1 (+{CONTACT or 'no contact'})"
+ROBOTSTXT_OBEY = True
+DOWNLOAD_DELAY = 0.5  # seconds between two requests to one host
+DOWNLOAD_DELAY_JITTER = 0.0  # a shorter pause now and then would break the limit
+AUTOTHROTTLE_ENABLED = True
+AUTOTHROTTLE_START_DELAY = 0.5  # seconds
+AUTOTHROTTLE_MAX_DELAY = 60.0  # seconds
+AUTOTHROTTLE_TARGET_CONCURRENCY = 2.0
+CONCURRENT_REQUESTS_PER_DOMAIN = 8
+DOWNLOAD_TIMEOUT = 60.0  # seconds
+DOWNLOAD_VERIFY_CERTIFICATES = True
+
+# --- Limits ---------------------------------------------------------------------------------------
+
+CONCURRENT_REQUESTS = 16
+CONCURRENT_ITEMS = 2  # a reply holds one battle; Scrapy starts this many tasks for each reply
+RETRY_PRIORITY_ADJUST = 0  # a battle tried again stays in its lane
+RETRY_TIMES = 8  # a site that fails one time in ten then loses one battle in a billion
+DOWNLOAD_MAXSIZE = 32 * 1024 * 1024  # bytes; the largest replays have some 500 KB
+SCRAPER_SLOT_MAX_ACTIVE_SIZE = 50_000_000  # bytes in processing: battles wait for their batch
+
+# --- What is off ----------------------------------------------------------------------------------
+
+DOWNLOAD_HANDLERS = {"data": None, "file": None, "ftp": None, "s3": None}  # the site is on the web
+REMOTE_CONTROL_ENABLED = False  # it runs the Python it is sent
+TELNETCONSOLE_ENABLED = False
+REDIRECT_ENABLED = False  # what redirects is not the site we asked; it becomes a dead letter
+COOKIES_ENABLED = False  # the site needs none
+
+# --- Places: what differs between machines --------------------------------------------------------
+
+REDIS_URL = os.environ.get("REDIS_URL", "")
+ARCHIVE_URL = os.environ.get("ARCHIVE_URL", "data")
+AWS_ENDPOINT_URL = os.environ.get("AWS_ENDPOINT_URL")
+AWS_REGION_NAME = os.environ.get("AWS_REGION_NAME")
+SHOWDOWN_REPLAY_URL = os.environ.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
+PSEUDONYM_KEY = os.environ.get("PSEUDONYM_KEY", "")

@@ -1,0 +1,197 @@
+"""Walk the search of the replay site and fetch every replay it lists."""
+
+from __future__ import annotations
+
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import scrapy
+
+from battles.arguments import (
+    ArgumentError,
+    read_count,
+    read_flag,
+    read_names,
+    read_time,
+    reject_unknown,
+)
+from battles.items import Battle, Unreadable
+from battles.paging import Walk, advance, first
+from battles.parsers.names import battle_of
+from battles.parsers.replay import parse_replay
+from battles.parsers.reply import BadReplyError, RefusedError
+from battles.parsers.search import parse_search
+from extensions.retry import retry_later
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from scrapy.http import Response
+    from twisted.python.failure import Failure
+
+_ARGUMENTS = ("formats", "users", "since", "until", "limit", "follow")
+_SEARCH_PRIORITY = 10
+"""Discovery before downloads."""
+
+
+class ReplaysSpider(scrapy.Spider):
+    """Archives the replays of the given formats and users, or all of them.
+
+    Arguments:
+        formats, users: names, separated by commas; both together mean these users in these formats.
+        since, until: upload times, as dates or times in UTC; `since` inclusive, `until` exclusive.
+        limit: the most battles, newest first; those already archived count.
+        follow: 1 to go on looking for new replays until stopped.
+
+    Settings:
+        SHOWDOWN_REPLAY_URL (https://replay.pokemonshowdown.com): the replay site.
+        REPLAYS_INTERVAL (60.0): seconds between two looks for new replays, with `follow`.
+        REPLAYS_OVERLAP (3600): seconds each look goes back beyond the one before: replays become
+            public late.
+
+    """
+
+    name = "replays"
+    # A spider's attribute and not a request's: it would cost bytes in each entry of the queue.
+    handle_httpstatus_list = [HTTPStatus.NOT_FOUND]
+
+    def __init__(self, name: str | None = None, **arguments: str) -> None:
+        super().__init__(name)
+        reject_unknown(arguments, _ARGUMENTS)
+        formats: list[str | None] = [*read_names("formats", arguments.get("formats"))]
+        users: list[str | None] = [*read_names("users", arguments.get("users"))]
+        self._searches = [(name, user) for name in formats or [None] for user in users or [None]]
+        self._since = read_time("since", arguments.get("since"))
+        self._until = read_time("until", arguments.get("until"))
+        self._limit = read_count("limit", arguments.get("limit"))
+        self.is_watching = read_flag("follow", arguments.get("follow"))
+        if self._until is not None and self._since is not None and self._since >= self._until:
+            raise ArgumentError("since is not before until: there is nothing between them")
+        if self._until is not None and self.is_watching:
+            raise ArgumentError("follow=1 has no end, so it takes no until")
+        self._listed: set[str] = set()
+        """Battles counted towards the limit."""
+        self.is_bounded = not self.is_watching and (self._limit or self._since) is not None
+        """Whether the number of battles is known before the end."""
+
+    async def start(self) -> AsyncIterator[scrapy.Request]:
+        for format, user in self._searches:
+            walk = first(format=format, user=user, since=self._since, until=self._until)
+            yield self._search(walk, watch=self.is_watching)
+
+    def parse_search(
+        self, response: Response, walk: dict[str, Any], *, watch: bool = False
+    ) -> Iterator[scrapy.Request]:
+        """Yield a request for each battle of a search page, and the searches that follow."""
+        here = Walk.of(walk)
+        try:
+            page = parse_search(response.body)
+            step = advance(here, page)
+        except (BadReplyError, RefusedError) as error:
+            if again := self._again(response, error):
+                yield again
+            else:
+                self._lose(here, str(error))
+            return
+        self._count("replays/rows_unusable", page.unusable)
+        if step.suspect is not None:
+            self._suspect(here, step.suspect)
+        yield from (self._battle(row.id) for row in step.rows if self._takes(row.id))
+        if watch:
+            yield self._watch(here, page.newest)
+        if not self._is_full():
+            yield from (self._search(following) for following in step.walks)
+
+    def parse_battle(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
+        """Yield the battle of a replay."""
+        if response.status == HTTPStatus.NOT_FOUND:
+            self._count("replays/gone")
+            return
+        url, now = response.url, int(time.time())
+        battle_id = battle_of(response.request.url) if response.request else None
+        try:
+            yield parse_replay(response.body, asked=battle_id or "", url=url, fetched_at=now)
+        except (BadReplyError, RefusedError) as error:
+            again = self._again(response, error)
+            yield again or Unreadable(asked=battle_id or "", url=url, reason=str(error))
+
+    def search_failed(self, failure: Failure) -> None:
+        """Say which battles stay unknown because a search page cannot be had."""
+        request: scrapy.Request = failure.request  # type: ignore[attr-defined]
+        self._lose(Walk.of(request.cb_kwargs["walk"]), failure.getErrorMessage())
+
+    @property
+    def _site(self) -> str:
+        url: str = self.settings.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
+        return url.rstrip("/")
+
+    def _search(self, walk: Walk, *, watch: bool = False, delay: float = 0.0) -> scrapy.Request:
+        return scrapy.Request(
+            f"{self._site}/search.json?{urlencode(walk.parameters())}".rstrip("?"),
+            self.parse_search,
+            errback=self.search_failed,
+            cb_kwargs={"walk": walk.fields(), **({"watch": True} if watch else {})},
+            meta={"delay": delay, "watcher": _watcher(walk)} if watch else {},
+            priority=_SEARCH_PRIORITY,
+            # A page asked for again while following says something else than before.
+            dont_filter=self.is_watching,
+        )
+
+    def _watch(self, walk: Walk, newest: int | None) -> scrapy.Request:
+        """Look again later, going back a little beyond the newest battle of now."""
+        seen = newest if newest is not None else walk.since
+        overlap = self.settings.getint("REPLAYS_OVERLAP", 3600)
+        since = None if seen is None else max(seen - overlap, self._since or 0)
+        again = Walk(walk.format, walk.user, since=since)
+        interval = self.settings.getfloat("REPLAYS_INTERVAL", 60.0)
+        return self._search(again, watch=True, delay=interval)
+
+    def _battle(self, battle_id: str) -> scrapy.Request:
+        return scrapy.Request(
+            f"{self._site}/{battle_id}.json",
+            self.parse_battle,
+        )
+
+    def _takes(self, battle_id: str) -> bool:
+        """Tell whether the limit leaves room for this battle, and count it."""
+        if self._limit is not None and battle_id not in self._listed:
+            if self._is_full():
+                return False
+            self._listed.add(battle_id)
+        return True
+
+    def _is_full(self) -> bool:
+        return self._limit is not None and len(self._listed) >= self._limit
+
+    def _again(self, response: Response, error: Exception) -> scrapy.Request | None:
+        """Ask again for what came broken; None when it makes no sense, or no more."""
+        if isinstance(error, RefusedError) or response.request is None:
+            return None
+        return retry_later(response.request, self, f"bad reply: {error}", response=response)
+
+    def _lose(self, walk: Walk, reason: str) -> None:
+        self._count("replays/searches_lost")
+        self.logger.error(
+            "Battles are missing: the search %s cannot be had (%s). Run the crawl again for them.",
+            walk.fields(),
+            reason,
+        )
+
+    def _suspect(self, walk: Walk, second: int) -> None:
+        self._count("replays/suspect_seconds")
+        self.logger.warning(
+            "The site lists more battles of %s (second %d) than it shows: some may be missing",
+            walk.format or walk.user,
+            second,
+        )
+
+    def _count(self, name: str, count: int = 1) -> None:
+        if count and self.crawler.stats:
+            self.crawler.stats.inc_value(name, count)
+
+
+def _watcher(walk: Walk) -> str:
+    """Name the watch over one search."""
+    return f"{walk.format or '*'}/{walk.user or '*'}"

@@ -1,0 +1,68 @@
+"""Keep requests that will not succeed, with what is needed to understand and repeat them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrapy.exceptions import DropItem
+
+if TYPE_CHECKING:
+    from scrapy.http import Response
+
+    from extensions.queue import Leased
+
+_BODY_SHOWN = 500
+"""Bytes of a reply that a letter keeps."""
+_FIELDS_KEPT = 64 * 1024
+"""Bytes of a request that a letter keeps; a larger one cannot be put back."""
+
+
+class DeadLetterError(DropItem):
+    """Raised by a pipeline to put the item's request among the dead letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request will not succeed."""
+
+    reason: str
+    status: int | None = None
+    """Of the last reply, if there was one."""
+    body: str = ""
+    """The first 500 bytes of the last reply."""
+
+    @classmethod
+    def of(cls, reason: str, response: Response | None = None) -> Failure:
+        """Take status and body from a reply."""
+        if response is None:
+            return cls(reason)
+        return cls(reason, response.status, response.body[:_BODY_SHOWN].decode(errors="replace"))
+
+
+def write_letter(
+    leased: Leased, failure: Failure, *, attempts: int, queued_at: float, now: float
+) -> dict[str, Any]:
+    """Build the letter of a leased request; times are seconds since the epoch."""
+    return {
+        "lane": leased.lane,
+        "fields": _fields(leased),
+        "reason": failure.reason,
+        "status": failure.status,
+        "body": failure.body,
+        "attempts": attempts,
+        "deliveries": leased.deliveries,
+        "queued_at": round(queued_at),
+        "died_at": round(now),
+    }
+
+
+def _fields(leased: Leased) -> list[str]:
+    """Return names and values in turn; none when they are no text or too long to keep."""
+    flat = [part for pair in leased.fields.items() for part in pair]
+    if sum(map(len, flat)) > _FIELDS_KEPT:
+        return []
+    try:
+        return [part.decode() for part in flat]
+    except UnicodeDecodeError:
+        return []

@@ -1,0 +1,238 @@
+"""Carry requests between one worker and the queue: in batches, and off the event loop.
+
+Whatever Redis does, the crawl goes on with what it has: an exchange that fails is repeated until it
+succeeds, and every part of one is safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from extensions.queue import Leased, Operation, RequestQueue, State
+
+logger = logging.getLogger(__name__)
+
+_TURN = 0.05
+"""Seconds between two exchanges: what comes together meanwhile travels together."""
+_LOOK = 0.5
+"""Seconds between two looks at the state of the queue, and at whether anything is left in it."""
+_PATIENCE_MAX = 2.0
+"""Seconds at most between two tries to reach a Redis that is away."""
+_FAREWELL = 15.0
+"""Seconds that a leaving worker tries to hand over what it has."""
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What one exchange takes to Redis."""
+
+    operations: list[Operation]
+    wanted: int
+    held: list[Leased]
+    """Leases to renew; none when it is not time yet."""
+    reclaim: bool
+    look: bool
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What one exchange brings back."""
+
+    effects: list[bool] = field(default_factory=list)
+    state: State = "running"
+    leased: list[Leased] = field(default_factory=list)
+    reclaimed: int = 0
+    left: int | None = None
+    watchers: int = 0
+
+
+class EngineSide(Protocol):
+    """Whom an exchange serves."""
+
+    def collect(self) -> Sequence[Operation]:
+        """Return what is finished since the last call."""
+
+    def held(self) -> Sequence[Leased]:
+        """Return what the engine works on."""
+
+    def wake(self) -> None:
+        """Have the engine look for work now."""
+
+    def count(self, name: str, count: int = 1) -> None:
+        """Add to a stat."""
+
+
+class Exchange:
+    """One worker's traffic with the queue."""
+
+    def __init__(
+        self,
+        queue: RequestQueue,
+        engine: EngineSide,
+        *,
+        lease: float,
+        prefetch: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Take the seconds of a lease, and the most requests to lease ahead."""
+        self.inbox: deque[Leased] = deque()
+        """Leased, and not yet handed to the engine."""
+        self.state: State = "running"
+        self.left: int | None = None
+        """What was left in the queue when last looked, while nothing was left here."""
+        self.watchers = 0
+        self._queue = queue
+        self._renew_every = lease / 3
+        self._prefetch = prefetch
+        self._engine = engine
+        self._clock = clock
+        self._outbox: list[Operation] = []
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._renewed_at = self._looked_at = self._reclaimed_at = 0.0
+        self._handed: deque[float] = deque(maxlen=prefetch)
+        self._failures = 0
+        self._is_leaving = False
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    def send(self, operation: Operation) -> None:
+        """Have an operation committed soon, together with others."""
+        self._outbox.append(operation)
+        self.left = None
+
+    def take(self) -> Leased | None:
+        """Return the most urgent request leased, unless the queue is paused."""
+        if self.state == "paused" or self._is_leaving or not self.inbox:
+            self._news.set()
+            return None
+        self._handed.append(self._clock())
+        if len(self.inbox) <= self._wanted_ahead() // 2:
+            self._news.set()
+        return self.inbox.popleft()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits here, in either direction."""
+        return not self.inbox and not self._outbox
+
+    async def stop(self) -> None:
+        """Hand over everything: what is finished, and what was not begun."""
+        self._is_leaving = True
+        self._news.set()
+        if self._task is not None:
+            await self._task
+        unbegun, self.inbox = list(self.inbox), deque()
+        deadline = self._clock() + _FAREWELL
+        while self._clock() < deadline:
+            if await self._try(_Parcel(self._outgoing(), 0, [], reclaim=False, look=False)):
+                await asyncio.to_thread(self._queue.give_back, unbegun)
+                return
+        logger.error("Redis is away: %d leases are left to run out", len(unbegun))
+
+    async def _run(self) -> None:
+        while not self._is_leaving:
+            await self._try(self._parcel())
+            await self._pause()
+
+    async def _pause(self) -> None:
+        """Wait a moment, longer when Redis is away or when nobody needs anything."""
+        if self._failures:
+            await asyncio.sleep(min(_PATIENCE_MAX, 0.05 * 2.0**self._failures))
+            return
+        self._news.clear()
+        await asyncio.sleep(_TURN)
+        if self.is_empty and not self._engine.held():
+            try:
+                await asyncio.wait_for(self._news.wait(), _LOOK - _TURN)
+            except TimeoutError:
+                return
+
+    def _parcel(self) -> _Parcel:
+        operations, now = self._outgoing(), self._clock()
+        held = [*self._engine.held(), *self.inbox]
+        is_idle = not held and not operations
+        look = is_idle and self._is_due("_looked_at", _LOOK, now)
+        return _Parcel(
+            operations=operations,
+            wanted=max(0, self._wanted_ahead() - len(self.inbox)),
+            held=held if self._is_due("_renewed_at", self._renew_every, now) else [],
+            reclaim=self._is_due("_reclaimed_at", 1.0 if is_idle else self._renew_every, now),
+            look=look,
+        )
+
+    def _outgoing(self) -> list[Operation]:
+        self._outbox.extend(self._engine.collect())
+        return list(self._outbox)
+
+    def _is_due(self, name: str, every: float, now: float) -> bool:
+        if now - getattr(self, name) < every:
+            return False
+        setattr(self, name, now)
+        return True
+
+    def _wanted_ahead(self) -> int:
+        """Lease what the coming second needs, so that no slow worker sits on the others' work."""
+        second_ago = self._clock() - 1.0
+        recent = sum(1 for handed in self._handed if handed > second_ago)
+        return min(self._prefetch, max(self._prefetch // 4, recent))
+
+    async def _try(self, parcel: _Parcel) -> bool:
+        try:
+            reply = await asyncio.to_thread(self._exchange, parcel)
+        except (RedisError, OSError) as error:
+            self._failures += 1
+            if self._failures == 1:
+                logger.warning("Redis is away, waiting for it: %s", error)
+                self._engine.count("queue/redis_away", 1)
+            return False
+        if self._failures:
+            logger.warning("Redis is back after %d tries", self._failures)
+            self._failures = 0
+        del self._outbox[: len(parcel.operations)]
+        self._receive(reply)
+        return True
+
+    def _exchange(self, parcel: _Parcel) -> _Reply:
+        """Run in a thread: everything that waits for Redis."""
+        reply = _Reply()
+        if parcel.operations:
+            reply.effects = self._queue.commit(parcel.operations)
+        self._queue.renew(parcel.held)
+        if self._is_leaving:
+            return reply
+        reply.state, reply.leased = self._queue.lease(parcel.wanted)
+        if parcel.reclaim and reply.state != "paused":
+            reclaimed = self._queue.reclaim()
+            reply.reclaimed = len(reclaimed)
+            reply.leased = reclaimed + reply.leased
+        if parcel.look and not reply.leased:
+            status = self._queue.status()
+            reply.left, reply.watchers = status.left, status.watchers
+        return reply
+
+    def _receive(self, reply: _Reply) -> None:
+        self.inbox.extend(reply.leased)
+        is_news = bool(reply.leased) or reply.state != self.state
+        self.state = reply.state
+        if reply.left is not None and self.is_empty:
+            is_news = is_news or reply.left != self.left
+            self.left, self.watchers = reply.left, reply.watchers
+        refused = reply.effects.count(False)
+        self._engine.count("queue/committed", len(reply.effects) - refused)
+        self._engine.count("queue/refused", refused)
+        self._engine.count("queue/leased", len(reply.leased))
+        self._engine.count("queue/reclaimed", reply.reclaimed)
+        if is_news:
+            self._engine.wake()

@@ -1,0 +1,308 @@
+"""Keep requests in Redis Streams: leased, acknowledged, delayed, never lost.
+
+A request is an entry of one of three streams (lanes). A worker that reads it holds it as a pending
+entry of the stream's consumer group, which is its lease: it is renewed while the worker lives,
+taken over by others when it is not, and ends when the entry is acknowledged and deleted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Literal
+
+from redis.exceptions import ResponseError
+
+from extensions.keys import LANES, SEEN_BUCKETS, QueueKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from redis import Redis
+
+GROUP = "workers"
+State = Literal["running", "paused", "draining"]
+"""Paused: nothing is leased. Draining: what waits is done, and nothing new is followed up."""
+_RECLAIM_AT_ONCE = 100
+_FORGOTTEN = 3_600_000
+"""Milliseconds after which a worker that holds nothing is forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leased:
+    """An entry of the queue that one worker holds."""
+
+    lane: int
+    """1 to 3: position in `LANES`, from 1."""
+    id: str
+    fields: Mapping[bytes, bytes]
+    deliveries: int = 1
+    """How many workers have held it, this one included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Add:
+    """Put a request in, unless it was seen before or its watcher is there already."""
+
+    lane: int
+    fields: Mapping[str, str]
+    seen: tuple[int, str] | None = None
+    """Bucket and fingerprint; None adds it whether it was seen or not."""
+    delay: float = 0.0
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Take a leased request out."""
+
+    leased: Leased
+    outcome: str
+    """What came of it; the ledger counts it under this word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Put a leased request back, possibly changed, for any worker to take."""
+
+    leased: Leased
+    lane: int
+    fields: Mapping[str, str]
+    delay: float = 0.0
+    """Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """Take a leased request out and keep it as a dead letter."""
+
+    leased: Leased
+    letter: Mapping[str, Any]
+
+
+Operation = Add | Done | Return | Bury
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where every request of a queue is."""
+
+    state: State
+    left: int
+    """Requests waiting, delayed or leased; watchers do not count."""
+    watchers: int
+    dead_letters: int
+    lanes: dict[str, dict[str, int]]
+    """For each lane its ledger: discovered, queued, leased, delayed, dead, and each outcome."""
+
+    def total(self, what: str) -> int:
+        return sum(lane.get(what, 0) for lane in self.lanes.values())
+
+    def imbalance(self) -> int:
+        """Return how many requests were discovered and are nowhere; 0 when the ledger balances."""
+        elsewhere = ("discovered",)
+        return sum(
+            lane["discovered"] - sum(n for what, n in lane.items() if what not in elsewhere)
+            for lane in self.lanes.values()
+        )
+
+
+class RequestQueue:
+    """One spider's queue, as one worker sees it; every method is safe to repeat."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        namespace: str,
+        *,
+        worker: str = "",
+        lease: float = 30.0,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Take the seconds of a lease, and a clock in seconds (None: that of the server)."""
+        self._redis = redis
+        self._keys = QueueKeys(namespace)
+        self._worker = worker
+        self._lease = round(lease * 1000)
+        self._clock = clock
+        self._cursors = ["0-0"] * len(LANES)
+        self._commit = _script(redis, "commit")
+        self._lease_script = _script(redis, "lease")
+        self._renew = _script(redis, "renew")
+        self._status = _script(redis, "status")
+        self._requeue = _script(redis, "requeue")
+
+    def open(self) -> None:
+        """Create the streams' group if it is not there, and forget workers that are long gone."""
+        for lane in self._keys.lanes:
+            try:
+                self._redis.xgroup_create(lane, GROUP, id="0", mkstream=True)
+            except ResponseError as error:
+                if "BUSYGROUP" not in str(error):
+                    raise
+            for worker in self._redis.xinfo_consumers(lane, GROUP):
+                if worker["pending"] == 0 and worker["idle"] > _FORGOTTEN:
+                    self._redis.xgroup_delconsumer(lane, GROUP, worker["name"])
+
+    def commit(self, operations: Sequence[Operation]) -> list[bool]:
+        """Do all of it or nothing, and say of each operation whether it took effect."""
+        keys = self._keys
+        named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.dead_letters]
+        encoded = [_encode(operation, named, keys) for operation in operations]
+        effects = self._commit(named, [GROUP, self._now(), json.dumps(encoded)])
+        return [effect == 1 for effect in effects]
+
+    def lease(self, count: int) -> tuple[State, list[Leased]]:
+        """Lease up to so many requests, the most urgent first."""
+        keys = self._keys
+        state, entries = self._lease_script(
+            [*keys.lanes, keys.delayed, keys.counts, keys.state],
+            [GROUP, self._worker, count, self._now()],
+        )
+        return _state(state), [_leased(lane, entry) for lane, entry in entries]
+
+    def reclaim(self) -> list[Leased]:
+        """Take over requests whose leases ran out."""
+        claimed: list[Leased] = []
+        for lane, key in enumerate(self._keys.lanes, start=1):
+            cursor, entries, *_ = self._redis.xautoclaim(
+                key,
+                GROUP,
+                self._worker,
+                self._lease,
+                self._cursors[lane - 1],
+                count=_RECLAIM_AT_ONCE,
+            )
+            self._cursors[lane - 1] = cursor.decode() if isinstance(cursor, bytes) else cursor
+            claimed += self._with_deliveries(lane, [entry for entry in entries if entry[0]])
+        return claimed
+
+    def renew(self, held: Iterable[Leased]) -> None:
+        """Hold leases for another while; those that others took over are left to them."""
+        self._set_idle(held, idle=0, deliveries=0)
+
+    def give_back(self, held: Iterable[Leased]) -> None:
+        """End leases of requests that were not begun, so that any worker can take them at once."""
+        self._set_idle(held, idle=self._lease + 1, deliveries=-1)
+
+    def status(self, *, forget_if_finished: bool = False) -> Status:
+        """Say where every request is; on demand forget what was seen, once nothing is left."""
+        keys = self._keys
+        seen = [keys.seen(bucket) for bucket in range(SEEN_BUCKETS)] if forget_if_finished else []
+        reply = self._status(
+            [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.state, keys.dead_letters],
+            [GROUP, *seen],
+        )
+        return _read_status(reply)
+
+    def set_state(self, state: State) -> None:
+        """Tell every worker to run, to pause or to drain."""
+        if state == "running":
+            self._redis.delete(self._keys.state)
+        else:
+            self._redis.set(self._keys.state, state)
+
+    def purge(self) -> int:
+        """Throw everything away, dead letters and what was seen too; return how many keys."""
+        keys = list(self._redis.scan_iter(match=f"{self._keys.namespace}:*", count=1000))
+        for start in range(0, len(keys), 1000):
+            self._redis.unlink(*keys[start : start + 1000])
+        self.open()
+        return len(keys)
+
+    def dead_letters(self) -> dict[str, dict[str, Any]]:
+        """Return the dead letters by number, oldest first."""
+        letters = self._redis.hgetall(self._keys.dead_letters)
+        by_number = sorted(letters.items(), key=lambda item: int(item[0]))
+        return {number.decode(): json.loads(letter) for number, letter in by_number}
+
+    def requeue(self, numbers: Sequence[str]) -> list[str]:
+        """Put dead letters back into the queue; return the numbers of those that were there."""
+        return self._settle("requeue", numbers)
+
+    def drop(self, numbers: Sequence[str]) -> list[str]:
+        """Forget dead letters; return the numbers of those that were there."""
+        return self._settle("drop", numbers)
+
+    def _settle(self, how: str, numbers: Sequence[str]) -> list[str]:
+        keys = [*self._keys.lanes, self._keys.dead_letters, self._keys.counts]
+        settled: list[str] = []
+        for start in range(0, len(numbers), 500):
+            chunk = numbers[start : start + 500]
+            settled += [number.decode() for number in self._requeue(keys, [how, *chunk])]
+        return settled
+
+    def _now(self) -> str:
+        return "" if self._clock is None else str(round(self._clock() * 1000))
+
+    def _set_idle(self, held: Iterable[Leased], *, idle: int, deliveries: int) -> None:
+        pairs = [part for leased in held for part in (str(leased.lane), leased.id)]
+        if pairs:
+            self._renew(self._keys.lanes, [GROUP, self._worker, idle, deliveries, *pairs])
+
+    def _with_deliveries(self, lane: int, entries: list[Any]) -> list[Leased]:
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for id, _ in entries:
+                pipeline.xpending_range(self._keys.lanes[lane - 1], GROUP, id, id, 1)
+            pending = pipeline.execute()
+        return [
+            Leased(lane, id.decode(), fields or {}, info[0]["times_delivered"] if info else 1)
+            for (id, fields), info in zip(entries, pending, strict=True)
+        ]
+
+
+def _script(redis: Redis, name: str) -> Any:  # noqa: ANN401 -- redis-py's Script, whose reply can be anything
+    text = files("extensions").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
+    return redis.register_script(text)
+
+
+def _encode(operation: Operation, named: list[str], keys: QueueKeys) -> list[Any]:
+    """Write an operation as commit.lua reads it; a seen bucket joins the named keys."""
+    match operation:
+        case Add(lane, fields, seen, delay):
+            position = 0
+            if seen is not None:
+                named.append(keys.seen(seen[0]))
+                position = len(named)
+            watcher = fields.get("watcher", "")
+            mark = seen[1] if seen else ""
+            return ["add", lane, round(delay * 1000), _flat(fields), watcher, position, mark]
+        case Done(leased, outcome):
+            return ["done", leased.lane, leased.id, outcome, _watcher(leased)]
+        case Return(leased, lane, fields, delay):
+            return ["return", leased.lane, leased.id, lane, round(delay * 1000), _flat(fields)]
+        case Bury(leased, letter):
+            text = json.dumps(letter, ensure_ascii=False)
+            return ["dead", leased.lane, leased.id, text, _watcher(leased)]
+
+
+def _watcher(leased: Leased) -> str:
+    return leased.fields.get(b"watcher", b"").decode(errors="replace")
+
+
+def _flat(fields: Mapping[str, str]) -> list[str]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _leased(lane: int, entry: tuple[bytes, list[bytes]]) -> Leased:
+    id, flat = entry
+    return Leased(lane, id.decode(), dict(zip(flat[::2], flat[1::2], strict=False)))
+
+
+def _state(text: bytes) -> State:
+    states: dict[bytes, State] = {b"paused": "paused", b"draining": "draining"}
+    return states.get(text, "running")
+
+
+def _read_status(reply: Sequence[Any]) -> Status:
+    state, left, watchers, dead_letters, lengths, pending, flat = reply
+    lanes: dict[str, dict[str, int]] = {
+        name: {"discovered": 0, "queued": length - held, "leased": held}
+        for name, length, held in zip(LANES, lengths, pending, strict=True)
+    }
+    for name, count in zip(flat[::2], flat[1::2], strict=True):
+        what, _, lane = name.decode().partition(":")
+        if lane:
+            lanes[LANES[int(lane) - 1]][what] = int(count)
+    return Status(_state(state), left, watchers, dead_letters, lanes)

@@ -1,0 +1,94 @@
+"""Decide whether a request is tried again, and when.
+
+Takes the place of Scrapy's middleware of the same name, which tries again at once: here a request
+waits in the queue, where no worker's death can lose it, for a random part of a time that doubles.
+"""
+
+from __future__ import annotations
+
+import random
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from scrapy.downloadermiddlewares import retry
+from scrapy.downloadermiddlewares.retry import get_retry_request
+from scrapy.exceptions import IgnoreRequest
+
+from extensions.dead_letters import Failure
+
+if TYPE_CHECKING:
+    from scrapy import Request, Spider
+    from scrapy.http import Response
+    from scrapy.settings import BaseSettings
+
+
+class RetryMiddleware(retry.RetryMiddleware):
+    """Scrapy's retry middleware, with patience.
+
+    Settings:
+        RETRY_TIMES, RETRY_HTTP_CODES, RETRY_EXCEPTIONS, RETRY_ENABLED: as in Scrapy.
+        RETRY_BACKOFF (1.0): the most seconds before the first retry; twice that before the second,
+            and so on. The actual time is drawn evenly from zero to that.
+        RETRY_BACKOFF_MAX (300.0): where doubling stops, in seconds.
+    """
+
+    def process_response(  # type: ignore[override] -- without the spider, as Scrapy calls it now
+        self, request: Request, response: Response
+    ) -> Request | Response:
+        reason = f"HTTP {response.status}"
+        if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
+            if response.status >= HTTPStatus.MULTIPLE_CHOICES and not self._is_handled(response):
+                _give_up(request, reason, response)
+            return response
+        return retry_later(request, self._spider, reason, response=response) or response
+
+    def process_exception(  # type: ignore[override] -- without the spider, as Scrapy calls it now
+        self, request: Request, exception: Exception
+    ) -> Request | None:
+        reason = f"{type(exception).__name__}: {exception}".strip(": ")
+        if isinstance(exception, self.exceptions_to_retry) and not request.meta.get("dont_retry"):
+            return retry_later(request, self._spider, reason)
+        if not isinstance(exception, IgnoreRequest):
+            _give_up(request, reason)
+        return None
+
+    def _is_handled(self, response: Response) -> bool:
+        """Tell whether the spider wants to see this status."""
+        if response.meta.get("handle_httpstatus_all"):
+            return True
+        own = getattr(self._spider, "handle_httpstatus_list", ())
+        return response.status in response.meta.get("handle_httpstatus_list", own)
+
+    @property
+    def _spider(self) -> Spider:
+        assert self.crawler.spider is not None  # noqa: S101 -- Scrapy has set it by now
+        return self.crawler.spider
+
+
+def retry_later(
+    request: Request, spider: Spider, reason: str, *, response: Response | None = None
+) -> Request | None:
+    """Return the request to yield for another try, or None when it has had them all.
+
+    In the latter case the request becomes a dead letter, for the reason given.
+    """
+    # Stats want a word, letters the whole reason.
+    again = get_retry_request(request, spider=spider, reason=reason.split(":")[0])
+    if again is not None:
+        again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
+    else:
+        _give_up(request, reason, response)
+    return again
+
+
+def _give_up(request: Request, reason: str, response: Response | None = None) -> None:
+    """Have the request become a dead letter."""
+    if lease := request.meta.get("queue_lease"):
+        lease.failure = Failure.of(reason, response)
+
+
+def _backoff(attempt: int, settings: BaseSettings) -> float:
+    """Draw the seconds to wait before the given attempt, the first of which is 1."""
+    base = settings.getfloat("RETRY_BACKOFF", 1.0)
+    highest = settings.getfloat("RETRY_BACKOFF_MAX", 300.0)
+    return random.uniform(0.0, min(highest, base * 2.0 ** (attempt - 1)))  # noqa: S311 -- no secret

@@ -1,0 +1,313 @@
+"""Hand requests to the engine from the queue that all workers share.
+
+Scrapy's interface is synchronous and takes one request at a time; `exchange` reaches the queue in
+batches. A request is acknowledged in the commit that holds, or follows, everything that came of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from scrapy import signals
+from scrapy.exceptions import IgnoreRequest
+from scrapy.utils.defer import deferred_from_coro
+from twisted.python.failure import Failure as TwistedFailure
+
+from extensions.connection import check, connect
+from extensions.dead_letters import DeadLetterError, Failure, write_letter
+from extensions.exchange import Exchange
+from extensions.queue import Add, Bury, Done, Leased, Operation, RequestQueue, Return
+from extensions.request_fields import DecodeError, EncodeError, decode, encode
+from extensions.retry import retry_later
+from extensions.seen import Seen
+
+if TYPE_CHECKING:
+    from scrapy import Request, Spider
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from scrapy.settings import BaseSettings
+    from twisted.internet.defer import Deferred
+
+logger = logging.getLogger(__name__)
+
+_DISCOVERY = 1
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """What became of a request since the engine has it; travels in its meta as `queue_lease`."""
+
+    leased: Leased
+    request: Request | None = None
+    items: int = 0
+    """Items that came of it and are durable."""
+    failure: Failure | None = None
+    """Set when it will not succeed."""
+    replacement: Return | None = None
+    """Set when it goes back into the queue."""
+    is_unbegun: bool = False
+    """Set when it was taken from the engine before it was sent."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
+        """Stay one lease, however often the request is copied."""
+        return self
+
+    def operation(self) -> Operation:
+        """Return how to settle it."""
+        if self.replacement is not None:
+            return self.replacement
+        if self.failure is not None:
+            return Bury(self.leased, self._letter(self.failure))
+        if self.items:
+            return Done(self.leased, "archived")
+        return Done(self.leased, "followed" if self.leased.lane == _DISCOVERY else "gone")
+
+    def _letter(self, failure: Failure) -> dict[str, Any]:
+        tried = self.request.meta.get("retry_times", 0) if self.request else 0
+        queued_at = int(self.leased.id.partition("-")[0]) / 1000
+        return write_letter(
+            self.leased, failure, attempts=tried + 1, queued_at=queued_at, now=time.time()
+        )
+
+
+class Scheduler:
+    """A scheduler over `RequestQueue`; takes the place of scrapy-redis's, whose settings it heeds.
+
+    A request whose meta holds `delay` (seconds) is handed out when the time is over, by whichever
+    worker is free. One whose meta holds `watcher` (a name) puts itself back for ever: there never is
+    more than one of that name, and it does not keep the crawl from ending, unless the spider's
+    `is_watching` is true.
+
+    Settings:
+        REDIS_URL, REDIS_PARAMS: as in scrapy-redis.
+        SCHEDULER_PERSIST (False): remember what was seen when nothing is left to do. What is left
+            to do is always kept.
+        SCHEDULER_FLUSH_ON_START (False): throw away what an earlier crawl left.
+        SCHEDULER_QUEUE_KEY (%(spider)s:queue): prefix of the queue's keys in Redis.
+        QUEUE_LEASE (30.0): seconds after which a silent worker's requests go to others.
+        QUEUE_DELIVERIES (10): how many workers may die holding a request before it is buried.
+        QUEUE_PREFETCH (64): the most requests that a worker leases ahead.
+    """
+
+    def __init__(
+        self,
+        crawler: Crawler,
+        queue: RequestQueue,
+        *,
+        lease: float = 30.0,
+        deliveries: int = 10,
+        prefetch: int = 64,
+        persist: bool = False,
+    ) -> None:
+        self._crawler = crawler
+        self._queue = queue
+        self._deliveries = deliveries
+        self._persist = persist
+        self._leases: dict[Request, Lease] = {}
+        """What the engine works on."""
+        self._exchange = Exchange(queue, self, lease=lease, prefetch=prefetch)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Scheduler:
+        settings = crawler.settings
+        assert crawler.spidercls is not None  # noqa: S101 -- Scrapy has set it by now
+        lease = settings.getfloat("QUEUE_LEASE", 30.0)
+        queue = queue_from_settings(settings, crawler.spidercls.name, lease=lease)
+        if settings.getbool("SCHEDULER_FLUSH_ON_START"):
+            queue.purge()
+        scheduler = cls(
+            crawler,
+            queue,
+            lease=lease,
+            deliveries=settings.getint("QUEUE_DELIVERIES", 10),
+            prefetch=settings.getint("QUEUE_PREFETCH", 64),
+            persist=settings.getbool("SCHEDULER_PERSIST"),
+        )
+        connect_signal = crawler.signals.connect
+        connect_signal(scheduler.item_scraped, signals.item_scraped)
+        connect_signal(scheduler.item_dropped, signals.item_dropped)
+        connect_signal(scheduler.item_error, signals.item_error)
+        connect_signal(scheduler.spider_error, signals.spider_error)
+        return scheduler
+
+    def open(self, spider: Spider) -> None:
+        self._spider = spider
+        self._seen = Seen(self._fingerprinter)
+        self._queue.open()
+        self._exchange.start()
+
+    def close(self, reason: str) -> Deferred[None]:
+        return deferred_from_coro(self._close(reason))
+
+    def has_pending_requests(self) -> bool:
+        """Tell whether the crawl goes on; false only when Redis says that nothing is left."""
+        exchange = self._exchange
+        if self._leases or not exchange.is_empty or exchange.left is None:
+            return True
+        is_watching = getattr(self._spider, "is_watching", False) and exchange.state != "draining"
+        return exchange.left > 0 or (is_watching and exchange.watchers > 0)
+
+    def enqueue_request(self, request: Request) -> bool:
+        try:
+            fields = encode(request, self._spider)
+        except EncodeError as error:
+            self.count("queue/unfit")
+            logger.error("A request cannot be queued: %s", error)  # noqa: TRY400 -- the line says it all
+            return False
+        lane, delay = _lane(request), float(request.meta.get("delay", 0.0))
+        if lease := self._lease_it_replaces(request):
+            lease.replacement = Return(lease.leased, lane, fields, delay)
+            return True
+        seen = None if request.dont_filter else self._seen.place(request)
+        self._exchange.send(Add(lane, fields, seen, delay))
+        return True
+
+    def next_request(self) -> Request | None:
+        while leased := self._exchange.take():
+            if request := self._begin(leased):
+                return request
+        return None
+
+    def item_scraped(self, response: Response | None) -> None:
+        if lease := _lease_of(response):
+            lease.items += 1
+
+    def item_dropped(self, response: Response | None, exception: BaseException) -> None:
+        if (lease := _lease_of(response)) and isinstance(exception, DeadLetterError):
+            lease.failure = Failure.of(str(exception), response)
+
+    def item_error(self, response: Response | None, failure: TwistedFailure) -> None:
+        """Try again when an item could not be stored: nothing is acknowledged without its bytes."""
+        lease = _lease_of(response)
+        if lease is None or lease.request is None or lease.replacement is not None:
+            return
+        reason = f"an item could not be stored: {failure.getErrorMessage()}"
+        again = retry_later(lease.request, self._spider, reason)
+        if again is not None:
+            self.enqueue_request(again)
+
+    def spider_error(self, response: Response | None, failure: TwistedFailure) -> None:
+        if lease := _lease_of(response):
+            name = failure.type.__name__ if failure.type else "error"
+            reason = f"the spider failed: {name}: {failure.getErrorMessage()}"
+            lease.failure = Failure.of(reason, response)
+
+    def collect(self) -> list[Operation]:
+        """Settle what the engine is done with: handed out, and no longer in progress."""
+        slot = _engine_slot(self._crawler)
+        if slot.closing is not None:
+            self._take_back_unbegun()
+        in_progress = slot.inprogress
+        finished = [request for request in self._leases if request not in in_progress]
+        leases = [self._leases.pop(request) for request in finished]
+        self._exchange.inbox.extend(lease.leased for lease in leases if lease.is_unbegun)
+        return [lease.operation() for lease in leases if not lease.is_unbegun]
+
+    def held(self) -> list[Leased]:
+        """Return what the engine works on."""
+        return [lease.leased for lease in self._leases.values()]
+
+    def wake(self) -> None:
+        """Have the engine look for work now: its own heart beats every 5 s."""
+        _engine_slot(self._crawler).nextcall.schedule()
+
+    def count(self, name: str, count: int = 1) -> None:
+        """Add to a stat."""
+        if count and self._crawler.stats:
+            self._crawler.stats.inc_value(name, count)
+
+    def _begin(self, leased: Leased) -> Request | None:
+        """Make a request of an entry, or bury what is none and what kills its workers."""
+        lease = Lease(leased)
+        try:
+            request = decode(leased.fields, self._spider)
+        except DecodeError as error:
+            self._bury(lease, str(error))
+            return None
+        if leased.deliveries > self._deliveries:
+            self._bury(lease, f"{leased.deliveries - 1} workers died holding it")
+            return None
+        lease.request = request
+        request.meta["queue_lease"] = lease
+        self._leases[request] = lease
+        return request
+
+    def _bury(self, lease: Lease, reason: str) -> None:
+        lease.failure = Failure(reason)
+        logger.error("A request is buried: %s", reason)
+        self._exchange.send(lease.operation())
+
+    def _lease_it_replaces(self, request: Request) -> Lease | None:
+        """Find the lease of which this request is the next try, hop or look."""
+        watcher = request.meta.get("watcher")
+        if watcher is not None:
+            mine = (lease for lease in self._leases.values() if _watcher(lease) == watcher)
+            return next(mine, None)
+        lease: Lease | None = request.meta.get("queue_lease")
+        if lease is None or lease.request is None or lease.request not in self._leases:
+            return None
+        hops = ("retry_times", "redirect_times")
+        before = lease.request.meta
+        is_next = any(request.meta.get(hop, 0) > before.get(hop, 0) for hop in hops)
+        return lease if is_next else None
+
+    async def _close(self, reason: str) -> None:
+        await self._exchange.stop()
+        if reason == "finished" and not self._persist:
+            self._queue.status(forget_if_finished=True)
+
+    @property
+    def _fingerprinter(self) -> Any:  # noqa: ANN401 -- Scrapy has no public type for it
+        return self._crawler.request_fingerprinter
+
+    def _take_back_unbegun(self) -> None:
+        """Take from the downloader what waits for its turn, so that leaving takes no such time."""
+        for slot in _engine(self._crawler).downloader.slots.values():
+            while slot.queue:
+                request, downloaded = slot.queue.popleft()
+                if lease := self._leases.get(request):
+                    lease.is_unbegun = True
+                refusal = IgnoreRequest("the crawl is ending")
+                downloaded.errback(TwistedFailure(refusal))  # type: ignore[no-untyped-call]
+
+
+def queue_from_settings(
+    settings: BaseSettings, spider: str, *, lease: float = 30.0
+) -> RequestQueue:
+    """Open the queue of a spider.
+
+    Raises:
+        ValueError: Redis does not answer.
+    """
+    redis = connect(settings)
+    check(redis)
+    key = settings.get("SCHEDULER_QUEUE_KEY") or "%(spider)s:queue"
+    worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    return RequestQueue(redis, key % {"spider": spider}, worker=worker, lease=lease)
+
+
+def _engine(crawler: Crawler) -> Any:  # noqa: ANN401 -- see below
+    return crawler.engine
+
+
+def _engine_slot(crawler: Crawler) -> Any:  # noqa: ANN401 -- private to Scrapy, which has no other hook
+    return _engine(crawler)._slot  # noqa: SLF001
+
+
+def _lane(request: Request) -> int:
+    return 2 - (request.priority > 0) + (request.priority < 0)
+
+
+def _lease_of(response: Response | None) -> Lease | None:
+    request = None if response is None else response.request
+    return None if request is None else request.meta.get("queue_lease")
+
+
+def _watcher(lease: Lease) -> str | None:
+    return lease.request.meta.get("watcher") if lease.request else None

@@ -1,0 +1,204 @@
+"""Keep segments on the local disk until they are stored."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, BinaryIO
+
+from ulid import ULID
+
+from extensions.segments import (
+    Frame,
+    Location,
+    SegmentWriter,
+    trailer,
+    whole_frames,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from extensions.storage import Storage
+
+logger = logging.getLogger(__name__)
+
+_OPEN = ".open"
+"""Ending of a segment's name as long as it is written."""
+_SUFFIX = ".jsonl.zst"
+_ULID_LENGTH = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A segment that an earlier process left behind."""
+
+    key: str
+    frames: list[Frame]
+    torn: int
+    """Bytes cut from its end."""
+
+    def lines(self) -> Iterator[tuple[bytes, Location]]:
+        """Yield every line and where it lies."""
+        for frame in self.frames:
+            for n, line in enumerate(frame.lines):
+                yield line, Location(self.key, frame.offset, frame.length, n)
+
+
+class Spool:
+    """The segments of one worker between its first line and their store.
+
+    A file belongs to the process that holds its lock. What no process holds was left by a crash, and
+    whoever starts next recovers it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        storage: Storage,
+        *,
+        worker: str,
+        segment_records: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Take the most records of a segment; the worker's name goes into the segments' names."""
+        self._folder = folder
+        self._storage = storage
+        self._worker = re.sub(r"[^A-Za-z0-9]+", "-", worker).strip("-") or "worker"
+        self._segment_records = segment_records
+        self._clock = clock
+        self._current: SegmentWriter | None = None
+        self._sealed: list[SegmentWriter] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def waiting(self) -> int:
+        """Sealed segments that are not stored yet."""
+        return len(self._sealed)
+
+    def commit(self, lines: Sequence[bytes]) -> list[Location]:
+        """Append the lines to the current segment; when this returns they are durable."""
+        if self._current is None:
+            self._current = self._create()
+        locations = self._current.append(lines)
+        if self._current.records >= self._segment_records:
+            self.seal()
+        return locations
+
+    def seal(self) -> None:
+        """Close the current segment, if there is one, so that it can be stored."""
+        if self._current is None:
+            return
+        self._current.seal()
+        self._current.path = _rename(self._current.path)
+        self._sealed.append(self._current)
+        self._current = None
+
+    def store(self) -> int:
+        """Store the sealed segments and return how many; those that fail stay.
+
+        Raises:
+            StorageError: the store refused one; it and those after it stay in the spool.
+
+        """
+        stored = 0
+        while self._sealed:
+            writer = self._sealed[0]
+            self._storage.put(writer.path, writer.key)
+            writer.path.unlink()
+            writer.close()
+            del self._sealed[0]
+            stored += 1
+        return stored
+
+    def recover(self) -> Iterator[Recovered]:
+        """Cut, close and store what dead processes left, one segment at a time.
+
+        Raises:
+            StorageError: the store refused one; it stays for the next start.
+
+        """
+        for path in sorted(self._folder.glob(f"*{_SUFFIX}*")):
+            with suppress(FileNotFoundError), path.open("r+b") as file:
+                if _is_ours(file, path):
+                    yield from self._recover(path, file)
+
+    def _recover(self, path: Path, file: BinaryIO) -> Iterator[Recovered]:
+        data = file.read()
+        frames = whole_frames(data)
+        end = sum(frame.length for frame in frames)
+        closing = trailer(sum(len(frame.lines) for frame in frames))
+        torn = 0 if data[end:] == closing else len(data) - end
+        if not frames:
+            logger.warning("%s holds no whole record: %d torn bytes thrown away", path, torn)
+            path.unlink()
+            return
+        if torn:
+            logger.warning(
+                "%s was torn by a crash: %d bytes cut, %d records kept",
+                path,
+                torn,
+                sum(len(frame.lines) for frame in frames),
+            )
+        if data[end:] != closing:
+            file.truncate(end)
+            file.seek(end)
+            file.write(closing)
+            file.flush()
+            os.fsync(file.fileno())
+        path = _rename(path)
+        key = _key(path.name)
+        # The caller indexes the lines first: should it die meanwhile, the file is still here.
+        yield Recovered(key, frames, torn)
+        self._storage.put(path, key)
+        path.unlink()
+
+    def _create(self) -> SegmentWriter:
+        name = f"{self._worker}-{ULID.from_timestamp(self._clock())}{_SUFFIX}"
+        return SegmentWriter(self._folder / f"{name}{_OPEN}", _key(name))
+
+
+def read_spooled(folder: Path, key: str, offset: int, length: int) -> bytes:
+    """Read a part of a segment that is not stored yet, of any worker that uses this spool.
+
+    Raises:
+        FileNotFoundError: the segment is not in the spool.
+
+    """
+    name = key.rsplit("/", 1)[-1]
+    for path in (folder / f"{name}{_OPEN}", folder / name):
+        with suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(offset)
+            return file.read(length)
+    raise FileNotFoundError(f"{name} is not in {folder}")
+
+
+def _key(name: str) -> str:
+    """Derive the key from a segment's file name, whose ULID holds the day."""
+    ulid = name.removesuffix(_SUFFIX)[-_ULID_LENGTH:]
+    day = datetime.fromtimestamp(ULID.from_str(ulid).timestamp, UTC)
+    return f"raw/{day:%Y/%m/%d}/{name}"
+
+
+def _rename(path: Path) -> Path:
+    """Give a closed segment its final name."""
+    return path.rename(path.with_name(path.name.removesuffix(_OPEN)))
+
+
+def _is_ours(file: BinaryIO, path: Path) -> bool:
+    """Take the file's lock; False when a living process has it, or had it and moved the file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    try:
+        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,9 @@
+"""A Showdown of one's own, on loopback, for the demo, the tests and the benchmarks.
+
+replays.jsonl.zst   recorded battles, made by the real simulator
+simulate.cjs        makes them again
+site                the replay site over them: what a search answers, and a replay
+misbehave           what goes wrong on request
+server              the site over HTTP; `python -m sandbox` runs it
+demo                crawl the site and show what came of it
+"""

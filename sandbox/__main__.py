@@ -1,0 +1,66 @@
+"""Run the sandbox replay site until it is told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from sandbox.misbehave import Misbehaviour
+from sandbox.server import Server
+from sandbox.site import Plan, ReplaySite
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    with ExitStack() as stack:
+        log = stack.enter_context(options.log.open("a", buffering=1)) if options.log else None
+        plan = Plan(options.battles, options.ties, options.burst, options.private_every)
+        wrong = Misbehaviour(
+            garbage=options.garbage,
+            truncated=options.truncated,
+            refused=options.refused,
+            status=options.status,
+            retry_after=options.retry_after,
+            latency=options.latency,
+            seed=options.seed,
+        )
+        site = ReplaySite.recorded(plan)
+        asyncio.run(_serve(Server(site, wrong, log), options.port, len(site.public_ids)))
+
+
+async def _serve(server: Server, port: int, public: int) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    address = await server.start(port)
+    sys.stdout.write(f"{address} offers {public} public battles\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await server.stop()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="default: one that is free")
+    add("--battles", type=int, help="how many; default: all that were recorded")
+    add("--ties", type=int, default=1, help="how many in a row share one second")
+    add("--burst", type=int, default=0, help="how many in the middle share one second")
+    add("--private-every", type=int, default=0, help="each so many-th one is private")
+    add("--garbage", type=float, default=0.0, help="share answered with HTML and status 200")
+    add("--truncated", type=float, default=0.0, help="share of replies that break off")
+    add("--refused", type=float, default=0.0, help="share answered with --status")
+    add("--status", type=int, default=503)
+    add("--retry-after", help="seconds or a date, sent with --status")
+    add("--latency", type=float, default=0.0, help="seconds before each answer")
+    add("--seed", type=int, default=1, help="of what goes wrong")
+    add("--log", type=Path, help="write each request with its time to this file")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

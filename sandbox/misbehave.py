@@ -1,0 +1,60 @@
+"""What goes wrong on request: refusals, rubbish, torn replies, slowness."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
+
+Fault = Literal["garbage", "truncated", "refused"]
+
+GARBAGE = b"<!DOCTYPE html><html><title>Just a moment...</title><p>Checking your browser</html>"
+"""A challenge page, which comes with status 200."""
+
+
+@dataclass(frozen=True, slots=True)
+class Misbehaviour:
+    """Shares of the requests (0 to 1) that get each fault; the rest is served as it should be."""
+
+    garbage: float = 0.0
+    """HTML with status 200."""
+    truncated: float = 0.0
+    """JSON that breaks off."""
+    refused: float = 0.0
+    """`status` instead of an answer."""
+    status: int = 503
+    retry_after: str | None = None
+    """Sent with `status`: seconds or a date."""
+    latency: float = 0.0
+    """Seconds before each answer."""
+    seed: int = 1
+    _random: random.Random = field(default_factory=random.Random, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._random.seed(self.seed)
+
+    def draw(self) -> Fault | None:
+        """Choose what happens to one request."""
+        chance = self._random.random()
+        shares: dict[Fault, float] = {
+            "garbage": self.garbage,
+            "truncated": self.truncated,
+            "refused": self.refused,
+        }
+        for fault, share in shares.items():
+            chance -= share
+            if chance < 0:
+                return fault
+        return None
+
+    def changed(self, changes: dict[str, Any]) -> Misbehaviour:
+        """Return a copy with some of the fields changed.
+
+        Raises:
+            ValueError: there is no such field.
+
+        """
+        known = {entry.name for entry in fields(self) if not entry.name.startswith("_")}
+        if unknown := changes.keys() - known:
+            raise ValueError(f"unknown {sorted(unknown)}: there are {sorted(known)}")
+        return replace(self, _random=random.Random(), **changes)  # noqa: S311 -- no secret

@@ -1,0 +1,126 @@
+"""The replay site over HTTP, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import TYPE_CHECKING, TextIO
+
+from aiohttp import web
+
+from sandbox.misbehave import GARBAGE, Misbehaviour
+from sandbox.site import ActionError, ReplaySite
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+_ROBOTS = "User-agent: *\nAllow: /\n"
+_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
+
+
+class Server:
+    """Serves a site, and misbehaves as told.
+
+    Beside the site's own addresses there is `/_sandbox/misbehave`, to which a JSON object with
+    fields of `Misbehaviour` can be PUT.
+    """
+
+    def __init__(
+        self, site: ReplaySite, misbehaviour: Misbehaviour, log: TextIO | None = None
+    ) -> None:
+        self._site = site
+        self._misbehaviour = misbehaviour
+        self._log = log
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, port: int = 0) -> str:
+        """Listen on loopback and return the address."""
+        app = web.Application(middlewares=[self._record, self._misbehave])
+        app.add_routes(
+            [
+                web.get("/robots.txt", self._robots),
+                web.get("/search.json", self._search),
+                web.put("/_sandbox/misbehave", self._change),
+                web.get(r"/{name:[^/]+}.json", self._json),
+                web.get(r"/{name:[^/]+}.log", self._text),
+            ]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        return f"http://{host}:{port}"
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    @web.middleware
+    async def _record(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Log each request as a line of JSON: when it came, what it asked, what it got."""
+        came = time.time()
+        response = await handler(request)
+        if self._log is not None:
+            entry = {"time": came, "path": request.path_qs, "status": response.status}
+            self._log.write(json.dumps(entry) + "\n")
+        return response
+
+    @web.middleware
+    async def _misbehave(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        if request.path.startswith(("/_sandbox", "/robots.txt")):
+            return await handler(request)
+        wrong = self._misbehaviour
+        if wrong.latency:
+            await asyncio.sleep(wrong.latency)
+        match wrong.draw():
+            case "refused":
+                headers = {"Retry-After": wrong.retry_after} if wrong.retry_after else {}
+                return web.Response(status=wrong.status, headers=headers, text="Not now.\n")
+            case "garbage":
+                return web.Response(body=GARBAGE, content_type="text/html")
+            case "truncated":
+                return _truncate(await handler(request))
+            case _:
+                return await handler(request)
+
+    async def _robots(self, _request: web.Request) -> web.Response:
+        return web.Response(text=_ROBOTS)
+
+    async def _search(self, request: web.Request) -> web.Response:
+        try:
+            rows = self._site.search(request.query)
+        except ActionError as error:
+            return web.Response(text=f"]{json.dumps({'actionerror': str(error)})}", headers=_CORS)
+        body = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
+        return web.Response(text=body, content_type="application/json", headers=_CORS)
+
+    async def _json(self, request: web.Request) -> web.Response:
+        replay = self._site.replay(request.match_info["name"])
+        if replay is None:
+            return web.Response(status=404, headers=_CORS)
+        return web.Response(body=replay.json(), content_type="application/json", headers=_CORS)
+
+    async def _text(self, request: web.Request) -> web.Response:
+        replay = self._site.replay(request.match_info["name"])
+        if replay is None:
+            return web.Response(status=404, headers=_CORS)
+        return web.Response(text=json.loads(replay.log), headers=_CORS)
+
+    async def _change(self, request: web.Request) -> web.Response:
+        try:
+            self._misbehaviour = self._misbehaviour.changed(await request.json())
+        except (ValueError, TypeError) as error:
+            return web.Response(status=400, text=f"{error}\n")
+        return web.Response(text=f"{self._misbehaviour}\n")
+
+
+def _truncate(response: web.StreamResponse) -> web.StreamResponse:
+    if isinstance(response, web.Response) and isinstance(response.body, bytes):
+        response.body = response.body[: len(response.body) * 2 // 3]
+    return response

@@ -1,0 +1,245 @@
+"""The replay site over recorded battles: what a search answers, and a replay.
+
+Behaves as the real one does: upload times in whole seconds, newest first and no order among equals;
+51 rows a page; `before` exclusive with a format or a user and inclusive without; `page` only with
+one of them, and never together with `before`; errors with status 200.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from bisect import bisect_left
+from collections import defaultdict
+from dataclasses import dataclass
+from hashlib import blake2b
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import zstandard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PAGE_ROWS = 51
+PAGE_STEP = 50
+PAGE_LAST = 100
+_PRIVATE_CODES = (1, 2, 3, 10)
+_NOT_ID = re.compile(r"[^a-z0-9]+")
+_SEARCHABLE = ("format", "user", "user2", "username", "username2")
+
+
+class ActionError(Exception):
+    """Raised when a search makes no sense; the site says so with status 200."""
+
+
+@dataclass(slots=True)
+class Replay:
+    """One stored replay."""
+
+    id: str
+    format: str
+    formatid: str
+    players: list[str]
+    uploaded: int
+    """Seconds since the epoch."""
+    rating: int | None
+    private: int
+    password: str | None
+    log: bytes
+    """As a JSON string, shared by the copies of a battle."""
+    views: int = 0
+
+    def row(self, *, recent: bool) -> dict[str, Any]:
+        """Return what a search says of it; the list of all formats says less."""
+        row: dict[str, Any] = {
+            "uploadtime": self.uploaded,
+            "id": self.id,
+            "format": self.format,
+            "players": self.players,
+            "rating": self.rating,
+        }
+        return row if recent else row | {"private": self.private, "password": self.password}
+
+    def json(self) -> bytes:
+        """Return what `/{id}.json` answers."""
+        self.views += 1
+        head = {"id": self.id, "format": self.format, "players": self.players}
+        tail = {
+            "inputlog": None,
+            "uploadtime": self.uploaded,
+            # The real site sends this one number as a string.
+            "views": str(self.views),
+            "formatid": self.formatid,
+            "rating": self.rating,
+            "private": self.private,
+            "password": self.password,
+        }
+        return b'%s,"log":%s,%s' % (_dump(head)[:-1], self.log, _dump(tail)[1:])
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the recorded battles are laid out."""
+
+    battles: int | None = None
+    """How many; more than were recorded come under new ids."""
+    ties: int = 1
+    """How many in a row share one second."""
+    burst: int = 0
+    """How many in the middle share one second."""
+    private_every: int = 0
+    """Each so many-th one is private."""
+
+
+class ReplaySite:
+    """The replays, and what a search for them answers."""
+
+    def __init__(self, replays: Iterable[Replay]) -> None:
+        self._by_id: dict[str, Replay] = {}
+        self._lists: dict[tuple[str, str], list[Replay]] = defaultdict(list)
+        """Public replays by what can be searched for, oldest first."""
+        for replay in sorted(replays, key=_order):
+            self.add(replay)
+
+    @classmethod
+    def recorded(cls, plan: Plan = Plan()) -> ReplaySite:  # noqa: B008 -- frozen
+        return cls(_lay_out(plan))
+
+    @property
+    def public_ids(self) -> set[str]:
+        return {replay.id for replay in self._lists["", ""]}
+
+    def add(self, replay: Replay) -> None:
+        """Publish a replay."""
+        self._by_id[replay.id] = replay
+        if replay.private == 0:
+            for key in _search_keys(replay):
+                rows = self._lists[key]
+                rows.insert(bisect_left(rows, _order(replay), key=_order), replay)
+
+    def replay(self, name: str) -> Replay | None:
+        """Find what `/{name}.json` asks for; private ones may need their password."""
+        battle_id, _, password = name.removesuffix("pw").rpartition("-")
+        replay = self._by_id.get(name)
+        if replay is None and name.endswith("pw"):
+            replay = self._by_id.get(battle_id)
+            return replay if replay and replay.password == password else None
+        return replay if replay and replay.password is None else None
+
+    def search(self, parameters: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Answer `/search.json`.
+
+        Raises:
+            ActionError: the parameters make no sense.
+
+        """
+        _check(parameters)
+        page = _page(parameters)
+        if page > PAGE_LAST:
+            return []
+        users = _users(parameters)
+        format_id = to_id(parameters.get("format", ""))
+        recent = not users and not format_id
+        before = parameters.get("before", "")
+        rows = self._lists[_list_key(format_id, users)][::-1]
+        if len(users) > 1:
+            wanted = set(users)
+            rows = [row for row in rows if wanted <= {to_id(name) for name in row.players}]
+        if before.isdigit():
+            limit = int(before) + (1 if recent else 0)
+            rows = [row for row in rows if row.uploaded < limit]
+        if parameters.get("sort") == "rating":
+            rows.sort(key=lambda row: (row.rating is not None, -(row.rating or 0)))
+        start = 0 if recent else PAGE_STEP * (page - 1)
+        return [row.row(recent=recent) for row in rows[start : start + PAGE_ROWS]]
+
+
+def to_id(name: str) -> str:
+    return _NOT_ID.sub("", name.lower())
+
+
+def _order(replay: Replay) -> tuple[int, bytes]:
+    """Sort by time; among equals in an order that says nothing, as a database does."""
+    return replay.uploaded, blake2b(replay.id.encode(), digest_size=8).digest()
+
+
+def _search_keys(replay: Replay) -> set[tuple[str, str]]:
+    formats = ("", replay.formatid)
+    users = ("", *(to_id(name) for name in replay.players))
+    return {(format_id, user) for format_id in formats for user in users}
+
+
+def _list_key(format_id: str, users: list[str]) -> tuple[str, str]:
+    return format_id, users[0] if users else ""
+
+
+def _users(parameters: Mapping[str, str]) -> list[str]:
+    names = parameters.get("user", parameters.get("username", "")).split(",")
+    names.append(parameters.get("user2", parameters.get("username2", "")))
+    users = [userid for name in names if (userid := to_id(name))]
+    if len(users) > 2:  # noqa: PLR2004
+        raise ActionError("Limit 2 usernames in a search")
+    return users
+
+
+def _check(parameters: Mapping[str, str]) -> None:
+    if "page" in parameters and "before" in parameters:
+        raise ActionError(
+            'Cannot set both "page" and "before", please choose one method of pagination'
+        )
+    if parameters.get("sort", "date") not in ("rating", "date"):
+        raise ActionError('Sort must be "rating" or "date"')
+
+
+def _page(parameters: Mapping[str, str]) -> int:
+    text = parameters.get("page", "1")
+    if not text.isdigit() or int(text) < 1:
+        raise ActionError(f"Invalid page number: {text}")
+    return int(text)
+
+
+def _lay_out(plan: Plan) -> list[Replay]:
+    recorded = _recorded()
+    count = plan.battles or len(recorded)
+    span = recorded[-1]["uploadtime"] - recorded[0]["uploadtime"] + 60
+    replays = []
+    for n in range(count):
+        turn, which = divmod(n, len(recorded))
+        replays.append(_replay(recorded[which], turn=turn, later=turn * span))
+    for n, replay in enumerate(replays):
+        replay.uploaded = replays[n - n % max(plan.ties, 1)].uploaded
+        if plan.private_every and n % plan.private_every == plan.private_every - 1:
+            replay.private = _PRIVATE_CODES[n // plan.private_every % len(_PRIVATE_CODES)]
+            replay.password = "p" * 31 if replay.private == 1 else None
+    middle = count // 2
+    for replay in replays[middle : middle + plan.burst]:
+        replay.uploaded = replays[middle].uploaded
+    return replays
+
+
+def _replay(record: dict[str, Any], *, turn: int, later: int) -> Replay:
+    prefix, number = re.fullmatch(r"(.*?)(\d+)", record["id"]).groups()  # type: ignore[union-attr]
+    return Replay(
+        id=f"{prefix}{int(number) + turn * 10_000_000}",
+        format=record["format"],
+        formatid=record["formatid"],
+        players=record["players"],
+        uploaded=record["uploadtime"] + later,
+        rating=record["rating"],
+        private=0,
+        password=None,
+        log=record["log"],
+    )
+
+
+def _recorded() -> list[dict[str, Any]]:
+    data = files("sandbox").joinpath("replays.jsonl.zst").read_bytes()
+    with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:
+        records = [json.loads(line) for line in io.TextIOWrapper(reader, encoding="utf-8")]
+    return [record | {"log": _dump(record["log"])} for record in records]
+
+
+def _dump(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,64 @@
+"""What several test modules share: a real Redis, a clock that moves on demand, recorded battles."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from extensions.embedded import EmbeddedRedis, EmbeddedRedisError
+
+DATABASE = 15
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory):
+    """A Redis server of the test run's own."""
+    server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+    try:
+        url = server.start()
+    except EmbeddedRedisError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield f"{url}?db={DATABASE}"
+    server.release()
+
+
+@pytest.fixture
+def redis(redis_url: str):
+    """The server's test database, empty before and after."""
+    client = Redis.from_url(redis_url)
+    client.flushdb()
+    yield client
+    client.flushdb()
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def recorded() -> list[dict]:
+    """Every battle that the sandbox ships."""
+    from sandbox.site import ReplaySite
+
+    site = ReplaySite.recorded()
+    return [site.replay(id) for id in sorted(site.public_ids)]
+
+
+ROOT = Path(__file__).parent.parent
