@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 from scrapy.exceptions import UsageError
 
-from battles.arguments import ArgumentError
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
+from extensions.connection import UnreachableError
 from extensions.embedded import EmbeddedRedisError
 from extensions.storage import StorageError
 
@@ -21,25 +22,54 @@ if TYPE_CHECKING:
 
     from scrapy.commands import ScrapyCommand
 
+_ENVIRONMENT = (
+    CorpusError,
+    EmbeddedRedisError,
+    ExportError,
+    OSError,
+    StorageError,
+    UnreachableError,
+)
+"""What can go wrong however well the command is called."""
+_INTERRUPTED = 130
+"""What a shell expects of a program that Ctrl-C ended."""
+
 
 @contextmanager
 def archive_of(command: ScrapyCommand) -> Iterator[Corpus]:
     """Open the archive for a command; what goes wrong ends it with one line and status 1 or 2."""
     assert command.settings is not None  # noqa: S101 -- Scrapy has set it by now
+    with usage_errors():
+        try:
+            corpus = Corpus.from_settings(command.settings)
+            corpus.index.check()
+            yield corpus
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # `head` has read enough. What is left in the buffer has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+        except KeyboardInterrupt:
+            raise SystemExit(_INTERRUPTED) from None
+        except RedisError as error:
+            fail(command, f"Redis does not answer: {error}; check REDIS_URL")
+            raise SystemExit(command.exitcode) from None
+        except _ENVIRONMENT as error:
+            fail(command, str(error))
+            raise SystemExit(command.exitcode) from None
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """Have Scrapy say in one line which option or setting makes no sense, with status 2."""
     try:
-        yield Corpus.from_settings(command.settings)
-    except ArgumentError as error:
-        raise UsageError(str(error)) from None
-    except RedisError as error:
-        fail(command, f"Redis does not answer: {error}. Check REDIS_URL")
-    except (CorpusError, EmbeddedRedisError, ExportError, OSError, StorageError) as error:
-        fail(command, str(error))
+        yield
     except ValueError as error:
         raise UsageError(str(error)) from None
 
 
 def fail(command: ScrapyCommand, message: str) -> None:
-    """End the command with status 1."""
+    """Say what is wrong, and have the command end with status 1."""
     sys.stderr.write(f"{message}\n")
     command.exitcode = 1
 

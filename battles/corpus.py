@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from contextlib import suppress
+from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from battles.index import BattleIndex, Entry, Query, Row
 from battles.parsers.names import to_id
 from battles.records import decode
-from extensions.segments import Location, SegmentError, read_frame, read_segment
-from extensions.spool import read_spooled
+from extensions.segments import Location, SegmentError, read_frame, read_segment, whole_frames
+from extensions.spool import key_of, read_spooled, segment_files
 from extensions.storage import MissingError, Storage, storage_from_settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from battles.items import Battle
+    from extensions.segments import Frame
 
 _WORTH_ONE_READ = 256 * 1024
 """Bytes between two wanted frames that are read along rather than skipped with a second request."""
@@ -54,7 +56,7 @@ class Corpus:
     def search(self, query: Query) -> Iterator[Battle]:
         """Yield the battles that fit, newest first."""
         rows = self.index.search(query)
-        while chunk := [row for row, _ in zip(rows, range(_AHEAD), strict=False)]:
+        while chunk := list(islice(rows, _AHEAD)):
             found = {battle.id: battle for battle in self.read(chunk)}
             for row in chunk:
                 if _fits(found[row.id], query):
@@ -72,13 +74,13 @@ class Corpus:
             CorpusError: the bytes are not where the index says, or are damaged.
 
         """
-        places = sorted(_place(row.location) for row in rows)
+        places = sorted(_place(row) for row in rows)
         for segment, in_segment in groupby(places, key=lambda place: place[0]):
             for run in _runs(list(in_segment)):
                 yield from self._read_run(segment, run)
 
     def rebuild_index(self) -> Iterator[tuple[str, int]]:
-        """Throw the index away and build it from the segments.
+        """Throw the index away and build it from the segments, those in this spool among them.
 
         Yields:
             Each segment and how many battles it holds.
@@ -87,30 +89,54 @@ class Corpus:
             CorpusError: a segment is damaged; the others are indexed.
 
         """
+        # A store that does not answer must not cost the index.
+        next(self._storage.keys("raw/"), None)
         self.index.clear()
-        damaged = []
-        for key in self._storage.keys("raw/"):
+        damaged, done = [], set()
+        for key, frames in chain(self._spooled(), self._stored()):
             try:
-                entries = _entries(key, self._storage.read_all(key))
-            except (SegmentError, ValueError) as error:
+                count = self._add(key, frames)
+            except ValueError as error:
                 damaged.append(f"{key}: {error}")
                 continue
-            self.index.add(entries)
-            yield key, len(entries)
+            if key not in done:
+                yield key, count
+            done.add(key)
         if damaged:
             raise CorpusError("damaged and left out: " + "; ".join(damaged))
 
+    def _spooled(self) -> Iterator[tuple[str, Iterable[Frame]]]:
+        """Yield what lies in the spool; first, since it may move to the store meanwhile."""
+        for path in segment_files(self._spool):
+            with suppress(FileNotFoundError):
+                yield key_of(path), whole_frames(path.read_bytes())
+
+    def _stored(self) -> Iterator[tuple[str, Iterable[Frame]]]:
+        for key in self._storage.keys("raw/"):
+            yield key, read_segment(self._storage.read_all(key))
+
+    def _add(self, key: str, frames: Iterable[Frame]) -> int:
+        """Put the battles of a segment into the index and return how many."""
+        entries = [
+            Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
+            for frame in frames
+            for n, line in enumerate(frame.lines)
+        ]
+        self.index.add(entries)
+        return len(entries)
+
     def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
         start = run[0][1]
-        data = self._bytes(segment, start, max(end for _, _, end, _ in run) - start)
-        for (offset, end), lines in groupby(run, key=lambda place: place[1:3]):
+        data = self._bytes(segment, start, max(end for _, _, end, _, _ in run) - start)
+        for (offset, end), places in groupby(run, key=lambda place: place[1:3]):
             try:
                 frame = read_frame(data[offset - start : end - start])
-                yield from (decode(frame[line]) for _, _, _, line in lines)
-            except (SegmentError, ValueError, IndexError) as error:
+                battles = [_battle(frame, line, id) for _, _, _, line, id in places]
+            except (SegmentError, ValueError) as error:
                 raise CorpusError(
                     f"{segment} at {offset}: {error}. Restore it, then run `scrapy reindex`"
                 ) from error
+            yield from battles
 
     def _bytes(self, segment: str, offset: int, length: int) -> bytes:
         try:
@@ -131,12 +157,13 @@ class Corpus:
             ) from None
 
 
-_Place = tuple[str, int, int, int]
-"""Segment, first byte of the frame, byte after it, line."""
+_Place = tuple[str, int, int, int, str]
+"""Segment, first byte of the frame, byte after it, line, id."""
 
 
-def _place(location: Location) -> _Place:
-    return location.segment, location.offset, location.offset + location.length, location.line
+def _place(row: Row) -> _Place:
+    at = row.location
+    return at.segment, at.offset, at.offset + at.length, at.line, row.id
 
 
 def _runs(places: list[_Place]) -> Iterator[list[_Place]]:
@@ -151,12 +178,14 @@ def _runs(places: list[_Place]) -> Iterator[list[_Place]]:
         yield run
 
 
-def _entries(key: str, data: bytes) -> list[Entry]:
-    return [
-        Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
-        for frame in read_segment(data)
-        for n, line in enumerate(frame.lines)
-    ]
+def _battle(frame: list[bytes], line: int, battle_id: str) -> Battle:
+    """Read one battle of a frame; an index that is out of date may mean another."""
+    if line >= len(frame):
+        raise ValueError(f"{battle_id} is not there: no line {line} in {len(frame)} lines")
+    battle = decode(frame[line])
+    if battle.id != battle_id:
+        raise ValueError(f"{battle_id} is not there, but {battle.id}")
+    return battle
 
 
 def _fits(battle: Battle, query: Query) -> bool:

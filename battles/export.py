@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -36,7 +37,7 @@ SCHEMA = pa.schema(
         ("id", pa.string()),
         ("formatid", pa.string()),
         ("format", pa.string()),
-        ("generation", pa.int8()),
+        ("generation", pa.int32()),
         ("gametype", pa.string()),
         ("players", pa.list_(_PLAYER)),
         ("winner", pa.string()),
@@ -56,6 +57,8 @@ SCHEMA = pa.schema(
     ]
 )
 """The columns of an export; times are UTC."""
+_IN_FOLDER = SCHEMA.remove(SCHEMA.get_field_index("formatid"))
+"""Readers add what the folders' names say, and Arrow refuses to read it twice."""
 
 _SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".jsonl.zst": "jsonl"}
 
@@ -100,10 +103,13 @@ def _implied_form(target: Path) -> str | None:
 
 
 def _export_file(battles: Iterable[Battle], target: Path) -> int:
-    part = _Part(target)
-    for battle in battles:
-        part.add(battle)
-    part.close()
+    part = _Part(target, SCHEMA)
+    try:
+        for battle in battles:
+            part.add(battle)
+        part.close()
+    finally:
+        part.abandon()
     return part.count
 
 
@@ -112,29 +118,33 @@ def _export_folder(battles: Iterable[Battle], target: Path, form: str) -> int:
     target.mkdir(parents=True, exist_ok=True)
     parts: dict[str, _Part] = {}
     count = written = 0
-    for count, battle in enumerate(battles, start=1):  # noqa: B007 -- returned
-        folder = f"formatid={battle.formatid}/month={_month(battle)}"
-        if folder not in parts:
-            if len(parts) >= _OPEN_FILES:
-                parts.pop(next(iter(parts))).close()
-            parts[folder] = _Part(target / folder / f"part-{written:04}{suffix}")
-            written += 1
-        parts[folder].add(battle)
-    for part in parts.values():
-        part.close()
+    try:
+        for count, battle in enumerate(battles, start=1):  # noqa: B007 -- returned
+            folder = f"formatid={battle.formatid}/month={_month(battle)}"
+            if folder not in parts:
+                if len(parts) >= _OPEN_FILES:
+                    parts.pop(next(iter(parts))).close()
+                parts[folder] = _Part(target / folder / f"part-{written:04}{suffix}", _IN_FOLDER)
+                written += 1
+            parts[folder].add(battle)
+        for part in parts.values():
+            part.close()
+    finally:
+        for part in parts.values():
+            part.abandon()
     return count
 
 
 class _Part:
     """One file: buffers battles, and takes its final name when it is complete."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.count = 0
         self._path = path
         self._partial = path.with_name(f".{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: _File = (
-            _ParquetFile(self._partial)
+            _ParquetFile(self._partial, schema)
             if path.suffix == ".parquet"
             else _JsonLinesFile(self._partial, compress=path.suffix == ".zst")
         )
@@ -151,19 +161,27 @@ class _Part:
         self._file.close()
         self._partial.replace(self._path)
 
+    def abandon(self) -> None:
+        """Remove what is not complete; nothing when it was closed."""
+        if self._partial.exists():
+            with suppress(OSError):
+                self._file.close()
+            self._partial.unlink()
+
     def _flush(self) -> None:
         self._file.write(self._buffer)
         self._buffer = []
 
 
 class _ParquetFile:
-    def __init__(self, path: Path) -> None:
-        self._writer = pq.ParquetWriter(path, SCHEMA, compression="zstd")
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
 
     def write(self, battles: list[Battle]) -> None:
         if battles:
             records = [to_record(battle) for battle in battles]
-            self._writer.write_table(pa.Table.from_pylist(records, schema=SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(records, schema=self._schema))
 
     def close(self) -> None:
         self._writer.close()

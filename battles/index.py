@@ -8,17 +8,18 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from importlib.resources import files
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from battles.keys import IndexKeys
 from battles.parsers.names import to_id
-from extensions.connection import connect
+from extensions.connection import check, connect
 from extensions.segments import Location
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from redis import Redis
+    from redis.client import Pipeline
     from scrapy.settings import BaseSettings
 
     from battles.items import Battle
@@ -121,6 +122,15 @@ class BattleIndex:
     def from_settings(cls, settings: BaseSettings) -> BattleIndex:
         return cls(connect(settings), settings.get("INDEX_NAMESPACE", "battles"))
 
+    def check(self) -> None:
+        """Make sure that Redis answers.
+
+        Raises:
+            UnreachableError: it does not.
+
+        """
+        check(self._redis)
+
     def __len__(self) -> int:
         return int(self._redis.get(self._keys.count) or 0)
 
@@ -140,14 +150,15 @@ class BattleIndex:
 
     def find(self, ids: Iterable[str]) -> dict[str, Row]:
         """Look battles up by id; unknown ones are left out."""
-        return {row.id: row for row in self._rows([fingerprint(id) for id in ids])}
+        marks = [fingerprint(id) for id in ids]
+        return {row.id: row for chunk in _chunks(marks) for row in self._rows(chunk).values()}
 
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that the index holds."""
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipeline:
             for mark in map(fingerprint, ids):
-                pipeline.hexists(self._keys.rows(mark), mark)  # type: ignore[arg-type]
+                pipeline.hexists(self._keys.rows(mark), cast("str", mark))
             return {id for id, held in zip(ids, pipeline.execute(), strict=True) if held}
 
     def search(self, query: Query) -> Iterator[Row]:
@@ -159,9 +170,15 @@ class BattleIndex:
         return self._of_player(query) if query.player else self._of_months(query)
 
     def clear(self) -> None:
-        """Throw the index away."""
-        for keys in _chunks(self._redis.scan_iter(match=self._keys.everything, count=1000)):
-            self._redis.unlink(*keys)
+        """Throw the index away, in one step: whoever adds meanwhile begins a new one."""
+
+        def drop(pipeline: Pipeline) -> None:
+            names = _texts(pipeline.smembers(self._keys.months))
+            months = [self._keys.month(*_format_and_month(name)) for name in names]
+            pipeline.multi()
+            pipeline.unlink(*self._keys.fixed, *months)
+
+        self._redis.transaction(drop, self._keys.months)
 
     def _arguments(self, entry: Entry) -> tuple[list[str], list[bytes | str]]:
         keys, mark, month = self._keys, fingerprint(entry.id), _month(entry.time)
@@ -190,64 +207,64 @@ class BattleIndex:
         )
 
     def _of_months(self, query: Query) -> Iterator[Row]:
-        names = (name.decode() for name in self._redis.smembers(self._keys.months))
+        names = _texts(self._redis.smembers(self._keys.months))
         wanted = [
             (month, formatid)
-            for formatid, month in (name.split(":") for name in names)
+            for formatid, month in map(_format_and_month, names)
             if query.formatid in (None, formatid) and query.takes_month(month)
         ]
         for month in sorted({month for month, _ in wanted}, reverse=True):
             formats = [formatid for other, formatid in wanted if other == month]
-            entries = sorted(self._month_entries(month, formats, query), reverse=True)
-            for marks in _chunks(dict.fromkeys(mark for _, mark in entries)):
-                # A battle whose time changed has an entry in two months, and its row in one.
-                yield from (
-                    row
-                    for row in self._rows(marks)
-                    if query.takes(row.time, row.rating) and _month(row.time) == month
-                )
+            entries = sorted(set(self._month_entries(month, formats, query)), reverse=True)
+            for chunk in _chunks(entries):
+                rows = self._rows([mark for _, mark in chunk])
+                for time, mark in chunk:
+                    row = rows.get(mark)
+                    # A battle whose time changed has an entry for each, and its row knows which.
+                    if row and row.time == time and query.takes(row.time, row.rating):
+                        yield row
 
     def _month_entries(
         self, month: str, formats: list[str], query: Query
     ) -> Iterator[tuple[int, bytes]]:
         for formatid in formats:
-            data = self._redis.get(self._keys.month(formatid, month)) or b""
+            data = self._string(self._keys.month(formatid, month))
             for mark, time, rating in _MONTH_ENTRY.iter_unpack(data):
                 if query.takes(time, None if rating == _UNRATED else rating):
                     yield time, mark
 
     def _of_player(self, query: Query) -> Iterator[Row]:
         player = _player_fingerprint(query.player or "")
-        data = self._redis.get(self._keys.players(player)) or b""
+        data = self._string(self._keys.players(player))
         marks = {mark for owner, mark in _PLAYER_ENTRY.iter_unpack(data) if owner == player}
-        rows = [row for chunk in _chunks(marks) for row in self._rows(chunk)]
+        rows = [row for chunk in _chunks(marks) for row in self._rows(chunk).values()]
         rows.sort(key=lambda row: row.time, reverse=True)
         return (row for row in rows if query.takes(row.time, row.rating))
 
-    def _rows(self, marks: Sequence[bytes]) -> list[Row]:
+    def _string(self, key: str) -> bytes:
+        return cast("bytes | None", self._redis.get(key)) or b""
+
+    def _rows(self, marks: Sequence[bytes]) -> dict[bytes, Row]:
+        """Return the rows there are, by fingerprint; one whose segment has no name is none."""
         with self._redis.pipeline(transaction=False) as pipeline:
             for mark in marks:
-                pipeline.hget(self._keys.rows(mark), mark)
-            found = [row for row in pipeline.execute() if row]
-        unpacked = [(*_ROW.unpack_from(row), row[_ROW.size :].decode()) for row in found]
-        names = self._segment_names({segment for segment, *_ in unpacked})
-        return [
-            Row(
-                id=id,
-                time=time,
-                rating=None if rating == _UNRATED else rating,
-                fetched_at=fetched_at,
-                location=Location(names[segment], offset, length, line),
-            )
-            for segment, offset, length, line, fetched_at, time, rating, id in unpacked
-        ]
+                pipeline.hget(self._keys.rows(mark), cast("str", mark))
+            replies = zip(marks, pipeline.execute(), strict=True)
+        found = {mark: data for mark, data in replies if data}
+        names = self._segment_names({_segment_number(data) for data in found.values()})
+        return {
+            mark: _read_row(data, names[_segment_number(data)])
+            for mark, data in found.items()
+            if _segment_number(data) in names
+        }
 
     def _segment_names(self, numbers: set[int]) -> dict[int, str]:
         ordered = sorted(numbers)
         with self._redis.pipeline(transaction=False) as pipeline:
             for number in ordered:
                 pipeline.lindex(self._keys.segment_names, number)
-            return {n: name.decode() for n, name in zip(ordered, pipeline.execute(), strict=True)}
+            named = zip(ordered, pipeline.execute(), strict=True)
+            return {number: name.decode() for number, name in named if name}
 
 
 def fingerprint(battle_id: str) -> bytes:
@@ -261,6 +278,30 @@ def _player_fingerprint(name: str) -> bytes:
 
 def _month(time: int) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y%m")
+
+
+def _segment_number(row: bytes) -> int:
+    return int.from_bytes(row[:4])
+
+
+def _read_row(data: bytes, segment: str) -> Row:
+    _, offset, length, line, fetched_at, time, rating = _ROW.unpack_from(data)
+    return Row(
+        id=data[_ROW.size :].decode(),
+        time=time,
+        rating=None if rating == _UNRATED else rating,
+        fetched_at=fetched_at,
+        location=Location(segment, offset, length, line),
+    )
+
+
+def _format_and_month(name: str) -> tuple[str, str]:
+    formatid, _, month = name.rpartition(":")
+    return formatid, month
+
+
+def _texts(reply: Any) -> list[str]:  # noqa: ANN401 -- redis-py's types say less than Redis does
+    return [text.decode() for text in reply]
 
 
 def _chunks(values: Iterable[_T]) -> Iterator[list[_T]]:

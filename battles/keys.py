@@ -39,18 +39,31 @@ class IndexKeys:
         return f"{self.namespace}:index:months"
 
     def rows(self, fingerprint: bytes) -> str:
-        """Hash: fingerprint of a battle's id (8 bytes) → its row, see `battles.index.Row`."""
-        return f"{self.namespace}:index:rows:{int.from_bytes(fingerprint[:2]) % _ROW_BUCKETS}"
+        """Name a hash: fingerprint of a battle's id (8 bytes) → its row, see `index_add.lua`."""
+        return self._rows(int.from_bytes(fingerprint[:2]) % _ROW_BUCKETS)
 
     def month(self, formatid: str, month: str) -> str:
-        """String: 14 bytes a battle: fingerprint (8), time (4), rating (2), in order of arrival."""
+        """Name a string: 14 bytes a battle: fingerprint (8), time (4), rating (2)."""
         return f"{self.namespace}:index:month:{formatid}:{month}"
 
     def players(self, fingerprint: bytes) -> str:
-        """String: 12 bytes a battle: the player's fingerprint (4), the battle's (8)."""
-        return f"{self.namespace}:index:players:{int.from_bytes(fingerprint[:2]) % _PLAYER_BUCKETS}"
+        """Name a string: 12 bytes a battle: the player's fingerprint (4), the battle's (8)."""
+        return self._players(int.from_bytes(fingerprint[:2]) % _PLAYER_BUCKETS)
 
     @property
-    def everything(self) -> str:
-        """Pattern that every key of the index matches."""
-        return f"{self.namespace}:index:*"
+    def fixed(self) -> list[str]:
+        """Every key there can be, but for those of the months."""
+        return [
+            self.count,
+            self.segments,
+            self.segment_names,
+            self.months,
+            *map(self._rows, range(_ROW_BUCKETS)),
+            *map(self._players, range(_PLAYER_BUCKETS)),
+        ]
+
+    def _rows(self, bucket: int) -> str:
+        return f"{self.namespace}:index:rows:{bucket}"
+
+    def _players(self, bucket: int) -> str:
+        return f"{self.namespace}:index:players:{bucket}"

@@ -31,7 +31,9 @@ class KnownBattlesMiddleware:
         return cls(BattleIndex.from_settings(crawler.settings), crawler.stats)
 
     async def process_spider_output(
-        self, response: Response, result: AsyncIterator[Any]
+        self,
+        response: Response,  # noqa: ARG002 -- Scrapy passes it
+        result: AsyncIterator[Any],
     ) -> AsyncIterator[Any]:
         fresh: dict[str, scrapy.Request] = {}
         async for output in result:

@@ -15,13 +15,11 @@ if TYPE_CHECKING:
 
 _PRESENCE = ("|j|", "|J|", "|join|", "|l|", "|L|", "|leave|", "|n|", "|N|", "|name|")
 """Lines that tell who watches, or who is called otherwise now."""
-_NAMELESS = frozenset(
-    "cant clearpoke detailschange drag faint gametype gen move poke rated replace rule showteam"
-    " start swap switch t: teampreview teamsize tie tier turn upkeep".split()
+_NAMELESS = re.compile(
+    r"-(?!message$|hint$).*|cant|clearpoke|detailschange|drag|faint|gametype|gen|move|poke|rated"
+    r"|replace|rule|showteam|start|swap|switch|t:|teampreview|teamsize|tie|tier|turn|upkeep"
 )
-"""Lines of the battle itself, beside those that begin with a hyphen."""
-_TEXTS = ("-message", "-hint")
-"""Lines that begin with a hyphen, and are text all the same."""
+"""Kinds of lines that tell the battle itself; only a few places in them hold a name."""
 _POKEMON = re.compile(r"((?:\[of\] )?p[1-4][a-d]?: |\[wisher\] )")
 """What stands before a nickname, or before the name of a side's player."""
 _ESCAPES = {
@@ -52,7 +50,10 @@ class Pseudonyms:
     def replace_in(self, battle: Battle) -> Battle:
         """Return a copy without names; chat, avatars and who came and went are left out."""
         log = _without_presence(battle.log)
-        names = {player.name for player in battle.players} | _names_in(log) - {""}
+        names = {player.name for player in battle.players} | _names_in(log)
+        # Two that win together are called `A & B`.
+        if battle.winner and not names.issuperset(battle.winner.split(" & ")):
+            names.add(battle.winner)
         text = _Text({name: self.of(name) for name in names if name})
         return replace(
             battle,
@@ -93,7 +94,7 @@ class _Text:
             # Some have an avatar of their own, which tells who they are.
             rating = others.partition("|")[2]
             return f"{side}|{self.all_of(name)}||{rating}"
-        if kind in _NAMELESS or (kind.startswith("-") and kind not in _TEXTS):
+        if _NAMELESS.fullmatch(kind):
             return "|".join(self._argument(argument) for argument in rest.split("|"))
         return self.all_of(rest)
 

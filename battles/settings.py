@@ -25,6 +25,8 @@ SPIDER_MIDDLEWARES = {
     # Depth and referrer say nothing here, and would cost bytes in each entry of the queue.
     "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
     "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
+    # It takes a request that is tried again for one whose meta was copied by mistake.
+    "scrapy.spidermiddlewares.metacopy.MetaCopyDetectionMiddleware": None,
 }
 
 ITEM_PIPELINES = {

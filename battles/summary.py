@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def line(battle: Battle) -> str:
     """Describe a battle in one line."""
-    names = " – ".join(player.name for player in battle.players)
+    names = " \N{EN DASH} ".join(player.name for player in battle.players)
     rating = "unrated" if battle.rating is None else str(battle.rating)
     return f"{_time(battle.uploaded):16}  {battle.id:34}  {rating:>7}  {names}  ({outcome(battle)})"
 
@@ -21,14 +21,15 @@ def outcome(battle: Battle) -> str:
     if battle.ended is None:
         return f"no end, turn {battle.turns}"
     result = "tie" if battle.tie else f"{battle.winner} won"
-    how = {"forfeit": " by forfeit", "inactivity": " on time"}.get(battle.ended or "", "")
+    how = {"forfeit": " by forfeit", "inactivity": " on time"}.get(battle.ended, "")
     return f"{result}{how}, turn {battle.turns}"
 
 
 def describe(battle: Battle) -> str:
     """Describe a battle in a few lines."""
+    kind = f"{battle.gametype or '?'}, generation {battle.generation or '?'}"
     lines = [
-        f"{battle.id}: {battle.format}, {battle.gametype}, generation {battle.generation}",
+        f"{battle.id}: {battle.format}, {kind}",
         f"{outcome(battle)}; began {_time(battle.started)}, uploaded {_time(battle.uploaded)} UTC",
         *(_player(player) for player in battle.players),
         f"{len(battle.log.splitlines())} lines of log; from {battle.url}",

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 _Entry = TypeVar("_Entry")
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[_Entry, _Result]):
+    entry: _Entry
+    since: float
+    """On the event loop's clock."""
+    result: asyncio.Future[_Result]
 
 
 class Batcher(Generic[_Entry, _Result]):
@@ -28,19 +39,20 @@ class Batcher(Generic[_Entry, _Result]):
         self._handle = handle
         self._size = size
         self._delay = delay
-        self._waiting: list[tuple[_Entry, asyncio.Future[_Result]]] = []
+        self._waiting: list[_Waiting[_Entry, _Result]] = []
         self._full = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
     async def submit(self, entry: _Entry) -> _Result:
         """Return the entry's result when its batch has been handled."""
-        future: asyncio.Future[_Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((entry, future))
+        loop = asyncio.get_running_loop()
+        result: asyncio.Future[_Result] = loop.create_future()
+        self._waiting.append(_Waiting(entry, loop.time(), result))
         if len(self._waiting) >= self._size:
             self._full.set()
         if self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await future
+        return await result
 
     async def _work(self) -> None:
         try:
@@ -55,19 +67,21 @@ class Batcher(Generic[_Entry, _Result]):
         if len(self._waiting) >= self._size:
             return
         self._full.clear()
+        waited = asyncio.get_running_loop().time() - self._waiting[0].since
         try:
-            await asyncio.wait_for(self._full.wait(), self._delay)
+            await asyncio.wait_for(self._full.wait(), self._delay - waited)
         except TimeoutError:
             return
 
-    async def _settle(self, batch: list[tuple[_Entry, asyncio.Future[_Result]]]) -> None:
+    async def _settle(self, batch: list[_Waiting[_Entry, _Result]]) -> None:
         try:
-            results = await asyncio.to_thread(self._handle, [entry for entry, _ in batch])
+            results = await asyncio.to_thread(self._handle, [waiting.entry for waiting in batch])
+            settled = list(zip(batch, results, strict=True))
         except Exception as error:  # noqa: BLE001 -- handed on to everybody who waits
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(error)
+            for waiting in batch:
+                if not waiting.result.done():
+                    waiting.result.set_exception(error)
             return
-        for (_, future), result in zip(batch, results, strict=True):
-            if not future.done():
-                future.set_result(result)
+        for waiting, result in settled:
+            if not waiting.result.done():
+                waiting.result.set_result(result)

@@ -9,7 +9,6 @@ from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from extensions.embedded import EmbeddedRedis
@@ -17,8 +16,16 @@ from extensions.embedded import EmbeddedRedis
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
+_BACKOFF = {"cap": 2.0, "base": 0.05}
+"""Seconds between two tries."""
+_RETRIES = 8
+"""With the backoff above, 9 seconds in all."""
 _embedded: dict[Path, EmbeddedRedis] = {}
 """The servers this process uses, by folder: they run until it ends."""
+
+
+class UnreachableError(ValueError):
+    """Raised when the Redis that the settings name does not answer."""
 
 
 def connect(settings: BaseSettings) -> Redis:
@@ -30,35 +37,49 @@ def connect(settings: BaseSettings) -> Redis:
         EMBEDDED_REDIS_DIR (.scrapy/redis): where a server of our own keeps its data.
 
     Raises:
-        ValueError: the URL is none.
+        ValueError: the URL is none, or a parameter is unknown.
         EmbeddedRedisError: no server is named, and none can be run.
 
     """
     url = settings.get("REDIS_URL") or _start(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
     parameters = {
-        "retry": Retry(ExponentialBackoff(cap=2.0, base=0.05), retries=8),
-        "retry_on_error": [RedisConnectionError, RedisTimeoutError],
+        "retry": Retry(ExponentialBackoff(**_BACKOFF), _RETRIES),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **settings.getdict("REDIS_PARAMS", {}),
     }
     try:
-        return Redis.from_url(url, **parameters)
-    except ValueError as error:
-        raise ValueError(f"REDIS_URL: {error}") from None
+        redis = Redis.from_url(url, **parameters)
+        # Made and thrown away unconnected: an unknown parameter shows here, and not later.
+        redis.connection_pool.connection_class(**redis.connection_pool.connection_kwargs)
+    except TypeError as error:
+        raise ValueError(f"REDIS_URL or REDIS_PARAMS: {error}") from None
+    except ValueError:
+        # What urllib says of an odd password quotes it.
+        raise ValueError(
+            "REDIS_URL makes no sense: give redis://HOST:PORT/DB, rediss://… or unix://PATH, and "
+            "percent-encode what is neither letter nor digit in a password"
+        ) from None
+    return redis
 
 
 def check(redis: Redis) -> None:
-    """Make sure that the server answers.
+    """Make sure that the server answers, within some 10 seconds.
 
     Raises:
-        ValueError: it does not.
+        UnreachableError: it does not.
 
     """
+    patient = redis.get_retry()
+    # A host that swallows packets costs a whole timeout, so this one is not repeated.
+    redis.set_retry(Retry(ExponentialBackoff(**_BACKOFF), _RETRIES, (RedisConnectionError,)))
     try:
         redis.ping()
     except RedisError as error:
-        raise ValueError(f"Redis does not answer: {error}; check REDIS_URL") from None
+        raise UnreachableError(f"Redis does not answer: {error}; check REDIS_URL") from None
+    finally:
+        if patient is not None:
+            redis.set_retry(patient)
 
 
 def _start(folder: str) -> str:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import DropItem
+from scrapy.http import Response
 
 if TYPE_CHECKING:
-    from scrapy.http import Response
-
     from extensions.queue import Leased
 
 _BODY_SHOWN = 500
 """Bytes of a reply that a letter keeps."""
 _FIELDS_KEPT = 64 * 1024
 """Bytes of a request that a letter keeps; a larger one cannot be put back."""
+_PARTS_KEPT = 100
+"""Names and values that a letter keeps: some three times what a request has."""
+_REASON_KEPT = 2000
+"""Characters of a reason that a letter keeps: exceptions can quote whole pages."""
 
 
 class DeadLetterError(DropItem):
@@ -33,9 +36,9 @@ class Failure:
     """The first 500 bytes of the last reply."""
 
     @classmethod
-    def of(cls, reason: str, response: Response | None = None) -> Failure:
-        """Take status and body from a reply."""
-        if response is None:
+    def of(cls, reason: str, response: object = None) -> Failure:
+        """Take status and body from a reply; what an errback was given is none."""
+        if not isinstance(response, Response):
             return cls(reason)
         return cls(reason, response.status, response.body[:_BODY_SHOWN].decode(errors="replace"))
 
@@ -47,7 +50,8 @@ def write_letter(
     return {
         "lane": leased.lane,
         "fields": _fields(leased),
-        "reason": failure.reason,
+        # JSON may carry half a surrogate pair, which Redis's own JSON does not read.
+        "reason": failure.reason[:_REASON_KEPT].encode("utf-8", "replace").decode(),
         "status": failure.status,
         "body": failure.body,
         "attempts": attempts,
@@ -60,7 +64,7 @@ def write_letter(
 def _fields(leased: Leased) -> list[str]:
     """Return names and values in turn; none when they are no text or too long to keep."""
     flat = [part for pair in leased.fields.items() for part in pair]
-    if sum(map(len, flat)) > _FIELDS_KEPT:
+    if len(flat) > _PARTS_KEPT or sum(map(len, flat)) > _FIELDS_KEPT:
         return []
     try:
         return [part.decode() for part in flat]

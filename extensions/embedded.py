@@ -17,12 +17,17 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
-from redis import ConnectionError as RedisConnectionError
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +36,8 @@ _SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel refuses socket paths beyond 107."""
 _PATIENCE = 30.0
 """Seconds for the server to load its data, or to write it and leave."""
+_MOMENT = 1.0
+"""Seconds for a process to end that is ending."""
 _POLL = 0.01
 """Seconds between two looks."""
 
@@ -66,6 +73,8 @@ class EmbeddedRedis:
         self._folder = folder.absolute()
         self._socket = _socket_path(self._folder)
         self._use: IO[bytes] | None = None
+        self._server: subprocess.Popen[bytes] | None = None
+        """The server, if it was this process that launched it."""
 
     def start(self) -> str:
         """Start the server unless it runs, and return its URL.
@@ -74,24 +83,27 @@ class EmbeddedRedis:
             EmbeddedRedisError: there is no redis-server, or it does not answer.
 
         """
-        if self._use is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._starting():
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._secure_socket()
+        with self._starting():
+            if self._use is None:
                 self._use = (self._folder / "users.lock").open("ab")
                 fcntl.flock(self._use, fcntl.LOCK_SH)
+                atexit.register(self.release)
+            try:
                 if not self._answers():
                     self._launch()
-            atexit.register(self.release)
-        return f"unix://{self._socket}"
+            except EmbeddedRedisError:
+                self._leave()
+                raise
+        return f"unix://{quote(str(self._socket))}"
 
     def release(self) -> None:
         """Give up our use of the server, and stop it if nobody else uses it."""
         if self._use is None:
             return
-        atexit.unregister(self.release)
         with self._starting():
-            self._use.close()
-            self._use = None
+            self._leave()
             with (self._folder / "users.lock").open("ab") as use:
                 try:
                     fcntl.flock(use, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -106,25 +118,50 @@ class EmbeddedRedis:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    @property
-    def _pid_file(self) -> Path:
-        return self._folder / "redis.pid"
+    def _leave(self) -> None:
+        atexit.unregister(self.release)
+        if self._use is not None:
+            self._use.close()
+            self._use = None
+
+    def _secure_socket(self) -> None:
+        """Make sure of the socket's folder, which others could have made when it is in /tmp."""
+        folder = self._socket.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.lstat().st_uid != os.getuid():
+            raise EmbeddedRedisError(f"{folder} belongs to somebody else: set TMPDIR or REDIS_URL")
 
     def _answers(self) -> bool:
-        if not self._socket.exists():
-            return False
-        try:
-            with Redis(unix_socket_path=str(self._socket), socket_timeout=_PATIENCE) as redis:
-                return bool(redis.ping())
-        except RedisConnectionError:
-            return False
+        """Tell whether there is a server, and wait while it loads its data."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._socket.exists():
+            try:
+                with self._client() as redis:
+                    return bool(redis.ping())
+            except BusyLoadingError:
+                if time.monotonic() > deadline:
+                    raise self._failure("still loads its data") from None
+            except RedisConnectionError:
+                return False
+            except RedisTimeoutError:
+                raise self._failure("hangs") from None
+            time.sleep(_POLL)
+        return False
+
+    def _client(self) -> Redis:
+        """Connect without a second try: nobody listens on the socket of a killed server."""
+        return Redis(
+            unix_socket_path=str(self._socket),
+            socket_timeout=_PATIENCE,
+            retry=Retry(NoBackoff(), 0),
+        )
 
     def _launch(self) -> None:
-        server = find_server()
-        self._socket.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        program = find_server()
+        self._bury()
         with (self._folder / "redis.log").open("ab") as log:
-            process = subprocess.Popen(  # noqa: S603 -- the program found above, no shell
-                [server, *self._arguments()],
+            self._server = subprocess.Popen(  # noqa: S603 -- the program found above, no shell
+                [program, *self._arguments()],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -133,19 +170,22 @@ class EmbeddedRedis:
             )
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise EmbeddedRedisError(
-                    f"{server} does not answer on {self._socket}: see {self._folder / 'redis.log'}"
-                )
+            if self._server.poll() is not None or time.monotonic() > deadline:
+                self._server.kill()
+                self._server.wait()
+                raise self._failure(f"({program}) does not answer")
             time.sleep(_POLL)
+
+    def _failure(self, what: str) -> EmbeddedRedisError:
+        log = self._folder / "redis.log"
+        return EmbeddedRedisError(f"the Redis server on {self._socket} {what}: see {log}")
 
     def _arguments(self) -> list[str]:
         options = {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "pidfile": str(self._pid_file),
+            "pidfile": str(self._folder / "redis.pid"),
             "dir": str(self._folder),
             "daemonize": "no",
             "save": "",
@@ -156,14 +196,23 @@ class EmbeddedRedis:
 
     def _stop(self) -> None:
         try:
-            with Redis(unix_socket_path=str(self._socket)) as redis:
+            with self._client() as redis:
                 # Asked over the socket: a file could name a process that is long gone.
                 os.kill(redis.info("server")["process_id"], signal.SIGTERM)
-        except (RedisConnectionError, ProcessLookupError):
+        except (RedisConnectionError, RedisTimeoutError, ProcessLookupError):
+            self._bury()
             return
+        # It removes the socket last, and would remove a successor's as well.
         deadline = time.monotonic() + _PATIENCE
-        while self._pid_file.exists() and time.monotonic() < deadline:
+        while self._socket.exists() and time.monotonic() < deadline:
             time.sleep(_POLL)
+        self._bury()
+
+    def _bury(self) -> None:
+        """Take note of a server's death, if it was ours, so that it does not stay a zombie."""
+        if self._server is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._server.wait(_MOMENT)
 
 
 def _socket_path(folder: Path) -> Path:

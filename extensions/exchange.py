@@ -10,7 +10,9 @@ import asyncio
 import logging
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
@@ -137,7 +139,8 @@ class Exchange:
         deadline = self._clock() + _FAREWELL
         while self._clock() < deadline:
             if await self._try(_Parcel(self._outgoing(), 0, [], reclaim=False, look=False)):
-                await asyncio.to_thread(self._queue.give_back, unbegun)
+                with suppress(RedisError, OSError):
+                    await asyncio.to_thread(self._queue.give_back, unbegun)
                 return
         logger.error("Redis is away: %d leases are left to run out", len(unbegun))
 
@@ -186,13 +189,15 @@ class Exchange:
         """Lease what the coming second needs, so that no slow worker sits on the others' work."""
         second_ago = self._clock() - 1.0
         recent = sum(1 for handed in self._handed if handed > second_ago)
-        return min(self._prefetch, max(self._prefetch // 4, recent))
+        return max(1, min(self._prefetch, max(self._prefetch // 4, recent)))
 
     async def _try(self, parcel: _Parcel) -> bool:
         try:
             reply = await asyncio.to_thread(self._exchange, parcel)
         except (RedisError, OSError) as error:
             self._failures += 1
+            # Leases may have run out meanwhile: they are renewed before others' are taken over.
+            self._renewed_at = -inf
             if self._failures == 1:
                 logger.warning("Redis is away, waiting for it: %s", error)
                 self._engine.count("queue/redis_away", 1)
@@ -223,7 +228,9 @@ class Exchange:
         return reply
 
     def _receive(self, reply: _Reply) -> None:
-        self.inbox.extend(reply.leased)
+        if reply.leased:
+            self.inbox.extend(reply.leased)
+            self.left = None
         is_news = bool(reply.leased) or reply.state != self.state
         self.state = reply.state
         if reply.left is not None and self.is_empty:

@@ -23,7 +23,7 @@ class JsonLogs:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> JsonLogs:
-        if not crawler.settings.getbool("LOG_JSON", False):
+        if not crawler.settings.getbool("LOG_JSON", default=False):
             raise NotConfigured
         formatter = JsonFormatter(
             _FIELDS,

@@ -48,6 +48,12 @@ class QueueKeys:
         """Set of fingerprints (64-bit integers) of the requests that were ever added."""
         return f"{self.namespace}:seen:{bucket}"
 
+    @property
+    def everything(self) -> list[str]:
+        """All of the above."""
+        named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
+        return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]
+
 
 LANES = ("discovery", "downloads", "backfill")
 """Requests of an earlier lane go first; priority picks the lane: above, at or below zero."""

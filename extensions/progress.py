@@ -40,7 +40,7 @@ class ProgressBar:
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> ProgressBar:
         settings = crawler.settings
-        if not settings.getbool("PROGRESS_BAR", True) or not sys.stderr.isatty():
+        if not settings.getbool("PROGRESS_BAR", default=True) or not sys.stderr.isatty():
             raise NotConfigured
         bar = cls(
             crawler,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import ResponseError
 
@@ -205,15 +205,14 @@ class RequestQueue:
 
     def purge(self) -> int:
         """Throw everything away, dead letters and what was seen too; return how many keys."""
-        keys = list(self._redis.scan_iter(match=f"{self._keys.namespace}:*", count=1000))
-        for start in range(0, len(keys), 1000):
-            self._redis.unlink(*keys[start : start + 1000])
+        # In one step: what a worker commits meanwhile is thrown away as a whole, or not at all.
+        thrown_away = int(self._redis.unlink(*self._keys.everything))
         self.open()
-        return len(keys)
+        return thrown_away
 
     def dead_letters(self) -> dict[str, dict[str, Any]]:
         """Return the dead letters by number, oldest first."""
-        letters = self._redis.hgetall(self._keys.dead_letters)
+        letters = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys.dead_letters))
         by_number = sorted(letters.items(), key=lambda item: int(item[0]))
         return {number.decode(): json.loads(letter) for number, letter in by_number}
 
@@ -226,7 +225,8 @@ class RequestQueue:
         return self._settle("drop", numbers)
 
     def _settle(self, how: str, numbers: Sequence[str]) -> list[str]:
-        keys = [*self._keys.lanes, self._keys.dead_letters, self._keys.counts]
+        names = self._keys
+        keys = [*names.lanes, names.dead_letters, names.counts, names.watchers]
         settled: list[str] = []
         for start in range(0, len(numbers), 500):
             chunk = numbers[start : start + 500]

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode, b64encode
+from inspect import isfunction
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from scrapy import Request
+from scrapy import Request, Spider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from scrapy import Spider
+    from scrapy.http.headers import Headers
 
 LARGEST = 1024 * 1024
 """Bytes of all fields of a request together; what is larger is refused in both directions."""
 
-_PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency", "depth"})
+_PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency"})
 """Meta that says something of this process or this attempt only, or has a field of its own."""
+_KINDS: dict[str, Any] = {
+    "retry_times": int,
+    "redirect_times": int,
+    "max_retry_times": int | None,
+    "delay": int | float,
+    "watcher": str | None,
+}
+"""Meta that the queue and its retries calculate with."""
+_HOOKS = (frozenset(dir(Spider)) | {"closed", "start_requests"}) - {"parse"}
+"""What Scrapy calls of its own accord; as a callback it could do harm."""
+_HIGHEST = 2**63
+"""Priorities beyond this, above or below zero, are no priorities."""
+_SHOWN = 300
+"""Characters of what is wrong with an entry."""
 
 
 class EncodeError(ValueError):
@@ -29,81 +45,132 @@ class DecodeError(ValueError):
 
 
 def encode(request: Request, spider: Spider) -> dict[str, str]:
-    """Write what is not default: url, method, callback, errback, headers, body, meta, cb_kwargs, …
+    """Write what is not default of url, method, callback, headers, body, meta, cb_kwargs and so on.
 
     Raises:
         EncodeError: meta or cb_kwargs hold more than JSON can, a callback is no method of the
             spider, or it is too large.
+
     """
-    meta = {name: value for name, value in request.meta.items() if name not in _PASSING}
-    fields = {
-        "url": request.url,
-        "method": "" if request.method == "GET" else request.method,
-        "callback": _method_name(request.callback, spider),
-        "errback": _method_name(request.errback, spider),
-        "headers": _json(request.headers.to_unicode_dict()) if request.headers else "",
-        "body": b64encode(request.body).decode() if request.body else "",
-        "cookies": _json(request.cookies) if request.cookies else "",
-        "meta": _json(meta) if meta else "",
-        "cb_kwargs": _json(request.cb_kwargs) if request.cb_kwargs else "",
-        "priority": str(request.priority) if request.priority else "",
-        "dont_filter": "1" if request.dont_filter else "",
-        "flags": _json(request.flags) if request.flags else "",
-        "encoding": "" if request.encoding == "utf-8" else request.encoding,
-        "watcher": str(request.meta.get("watcher", "")),
-    }
-    size = sum(len(value) for value in fields.values())
+    try:
+        fields = {name: value for name, value in _fields(request, spider).items() if value}
+        size = sum(len(name) + len(value.encode()) for name, value in fields.items())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise EncodeError(f"{request.url[:200]}: {_one_line(error)}") from None
     if size > LARGEST:
         raise EncodeError(f"{request.url[:200]} takes {size} bytes; {LARGEST} are allowed")
-    return {name: value for name, value in fields.items() if value}
+    return fields
 
 
 def decode(fields: Mapping[bytes, bytes], spider: Spider) -> Request:
     """Read what `encode` wrote.
 
     Raises:
-        DecodeError: it did not; the message says what is wrong.
+        DecodeError: it did not; the message says in one line what is wrong.
+
     """
-    size = sum(len(value) for value in fields.values())
+    size = sum(len(name) + len(value) for name, value in fields.items())
     if size > LARGEST:
         raise DecodeError(f"the entry has {size} bytes; {LARGEST} are allowed")
     try:
         text = {name.decode(): value.decode() for name, value in fields.items()}
         return _request(text, spider)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise DecodeError(f"no request: {error}") from None
+        raise DecodeError(f"no request: {_one_line(error)}") from None
+
+
+def _fields(request: Request, spider: Spider) -> dict[str, str]:
+    meta, headers = _lasting(request.meta), _readable(request.headers)
+    _check(request.meta)
+    return {
+        "url": request.url,
+        "method": "" if request.method == "GET" else request.method,
+        "callback": _method_name(request.callback, spider),
+        "errback": _method_name(request.errback, spider),
+        "headers": _json(headers) if headers else "",
+        "body": b64encode(request.body).decode() if request.body else "",
+        "cookies": _json(request.cookies) if request.cookies else "",
+        "meta": _json(meta) if meta else "",
+        "cb_kwargs": _json(request.cb_kwargs) if request.cb_kwargs else "",
+        "priority": str(_priority(request.priority)) if request.priority else "",
+        "dont_filter": "1" if request.dont_filter else "",
+        "flags": _json(request.flags) if request.flags else "",
+        "encoding": "" if request.encoding == "utf-8" else request.encoding,
+        "watcher": request.meta.get("watcher") or "",
+    }
 
 
 def _request(text: dict[str, str], spider: Spider) -> Request:
-    meta = _load(text, "meta", dict)
+    meta = _lasting(_load(text, "meta", dict))
     if watcher := text.get("watcher"):
         meta["watcher"] = watcher
+    _check(meta)
+    if not text.get("url"):
+        raise ValueError("it has no url")
+    encoding = text.get("encoding", "utf-8")
+    # An encoding that is none would show only later, or never.
+    text["url"].encode(encoding)
     return Request(
         text["url"],
         method=text.get("method", "GET"),
         callback=_method(text.get("callback"), spider),
         errback=_method(text.get("errback"), spider),
-        headers=_load(text, "headers", dict),
+        headers=_raw(_load(text, "headers", dict)),
         body=b64decode(text.get("body", ""), validate=True),
         cookies=_load(text, "cookies", (dict, list)),
         meta=meta,
         cb_kwargs=_load(text, "cb_kwargs", dict),
-        priority=int(text.get("priority", 0)),
+        priority=_priority(int(text.get("priority", 0))),
         dont_filter="dont_filter" in text,
         flags=_load(text, "flags", list),
-        encoding=text.get("encoding", "utf-8"),
+        encoding=encoding,
     )
+
+
+def _lasting(meta: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in meta.items() if name not in _PASSING}
+
+
+def _check(meta: Mapping[str, Any]) -> None:
+    for name, kind in _KINDS.items():
+        if name in meta and not isinstance(meta[name], kind):
+            raise TypeError(f"{name} is {type(meta[name]).__name__}")
+    if not isfinite(meta.get("delay", 0.0)):
+        raise ValueError(f"delay is {meta['delay']}")
+
+
+def _priority(priority: object) -> int:
+    if not isinstance(priority, int) or abs(priority) > _HIGHEST:
+        raise ValueError(f"priority is {priority!r:.30}")
+    return int(priority)
+
+
+def _readable(headers: Headers) -> dict[str, str | list[str]]:
+    """Return headers as text; any bytes are some text in Latin-1."""
+    texts = {
+        name.decode("latin-1"): [value.decode("latin-1") for value in values]
+        for name, values in headers.items()
+    }
+    return {name: one[0] if len(one) == 1 else one for name, one in texts.items()}
+
+
+def _raw(headers: dict[str, Any]) -> dict[bytes, list[bytes]]:
+    """Return what `_readable` was given."""
+    lists = {name: one if isinstance(one, list) else [one] for name, one in headers.items()}
+    return {
+        name.encode("latin-1"): [value.encode("latin-1") for value in values]
+        for name, values in lists.items()
+    }
 
 
 def _json(value: object) -> str:
     try:
-        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise EncodeError(f"{str(value)[:100]} is not JSON: {error}") from None
-    return text
 
 
-def _load(text: dict[str, str], name: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401
+def _load(text: dict[str, str], name: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401 -- what JSON holds
     if name not in text:
         return kind() if isinstance(kind, type) else {}
     value = json.loads(text[name])
@@ -116,15 +183,28 @@ def _method_name(method: Callable[..., Any] | None, spider: Spider) -> str:
     if method is None:
         return ""
     name = getattr(method, "__name__", "")
-    if getattr(spider, name, None) != method:
-        raise EncodeError(f"{method!r} is no method of the spider {spider.name}")
+    if _callback(name, spider) != method:
+        raise EncodeError(f"{method!r} is no callback of the spider {spider.name}")
     return name
 
 
 def _method(name: str | None, spider: Spider) -> Callable[..., Any] | None:
     if name is None:
         return None
-    method = None if name.startswith("_") else getattr(spider, name, None)
-    if not callable(method):
+    method = _callback(name, spider)
+    if method is None:
         raise DecodeError(f"the spider {spider.name} has no callback {name[:100]!r}")
-    return method  # type: ignore[no-any-return]
+    return method
+
+
+def _callback(name: str, spider: Spider) -> Callable[..., Any] | None:
+    """Return the spider's method of that name, unless it is private or Scrapy's to call."""
+    if name.startswith("_") or name in _HOOKS or not isfunction(getattr(type(spider), name, None)):
+        return None
+    method: Callable[..., Any] = getattr(spider, name)
+    return method
+
+
+def _one_line(error: Exception) -> str:
+    text = str(error)[:_SHOWN]
+    return "".join(character if character.isprintable() else "?" for character in text)

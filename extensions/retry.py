@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
 
+_DOUBLINGS = 60
+"""The time has long stopped doubling by then, and higher powers are too large for a float."""
+
 
 class RetryMiddleware(retry.RetryMiddleware):
     """Scrapy's retry middleware, with patience.
@@ -32,17 +35,19 @@ class RetryMiddleware(retry.RetryMiddleware):
         RETRY_BACKOFF_MAX (300.0): where doubling stops, in seconds.
     """
 
-    def process_response(  # type: ignore[override] -- without the spider, as Scrapy calls it now
+    # Without the spider, as Scrapy calls it now.
+    def process_response(  # type: ignore[override]
         self, request: Request, response: Response
     ) -> Request | Response:
         reason = f"HTTP {response.status}"
         if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
-            if response.status >= HTTPStatus.MULTIPLE_CHOICES and not self._is_handled(response):
+            is_failure = response.status >= HTTPStatus.MULTIPLE_CHOICES
+            if is_failure and not self._is_handled(request, response.status):
                 _give_up(request, reason, response)
             return response
         return retry_later(request, self._spider, reason, response=response) or response
 
-    def process_exception(  # type: ignore[override] -- without the spider, as Scrapy calls it now
+    def process_exception(  # type: ignore[override]
         self, request: Request, exception: Exception
     ) -> Request | None:
         reason = f"{type(exception).__name__}: {exception}".strip(": ")
@@ -50,14 +55,20 @@ class RetryMiddleware(retry.RetryMiddleware):
             return retry_later(request, self._spider, reason)
         if not isinstance(exception, IgnoreRequest):
             _give_up(request, reason)
+        elif lease := request.meta.get("queue_lease"):
+            lease.is_accounted = True
         return None
 
-    def _is_handled(self, response: Response) -> bool:
-        """Tell whether the spider wants to see this status."""
-        if response.meta.get("handle_httpstatus_all"):
+    def _is_handled(self, request: Request, status: int) -> bool:
+        """Tell whether the spider sees this status, as Scrapy's HttpErrorMiddleware decides it."""
+        settings = self.crawler.settings
+        if request.meta.get("handle_httpstatus_all"):
             return True
-        own = getattr(self._spider, "handle_httpstatus_list", ())
-        return response.status in response.meta.get("handle_httpstatus_list", own)
+        if "handle_httpstatus_list" in request.meta:
+            return status in request.meta["handle_httpstatus_list"]
+        allowed = settings.getlist("HTTPERROR_ALLOWED_CODES")
+        allowed = getattr(self._spider, "handle_httpstatus_list", allowed)
+        return settings.getbool("HTTPERROR_ALLOW_ALL") or status in allowed
 
     @property
     def _spider(self) -> Spider:
@@ -91,4 +102,5 @@ def _backoff(attempt: int, settings: BaseSettings) -> float:
     """Draw the seconds to wait before the given attempt, the first of which is 1."""
     base = settings.getfloat("RETRY_BACKOFF", 1.0)
     highest = settings.getfloat("RETRY_BACKOFF_MAX", 300.0)
-    return random.uniform(0.0, min(highest, base * 2.0 ** (attempt - 1)))  # noqa: S311 -- no secret
+    doubled = base * 2.0 ** min(attempt - 1, _DOUBLINGS)
+    return random.uniform(0.0, min(highest, doubled))  # noqa: S311 -- no secret

@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import RedisError
 from scrapy import signals
 from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.defer import deferred_from_coro
@@ -53,6 +54,9 @@ class Lease:
     """Set when it goes back into the queue."""
     is_unbegun: bool = False
     """Set when it was taken from the engine before it was sent."""
+    is_accounted: bool = False
+    """Set when it is known what became of it: the spider has the reply, another request took its
+    place, or a middleware refused it. What fails elsewhere fails unseen."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
         """Stay one lease, however often the request is copied."""
@@ -80,8 +84,8 @@ class Scheduler:
     """A scheduler over `RequestQueue`; takes the place of scrapy-redis's, whose settings it heeds.
 
     A request whose meta holds `delay` (seconds) is handed out when the time is over, by whichever
-    worker is free. One whose meta holds `watcher` (a name) puts itself back for ever: there never is
-    more than one of that name, and it does not keep the crawl from ending, unless the spider's
+    worker is free. One whose meta holds `watcher` (a name) puts itself back for ever: there never
+    is more than one of that name, and it does not keep the crawl from ending, unless the spider's
     `is_watching` is true.
 
     Settings:
@@ -134,6 +138,7 @@ class Scheduler:
         connect_signal(scheduler.item_dropped, signals.item_dropped)
         connect_signal(scheduler.item_error, signals.item_error)
         connect_signal(scheduler.spider_error, signals.spider_error)
+        connect_signal(scheduler.response_received, signals.response_received)
         return scheduler
 
     def open(self, spider: Spider) -> None:
@@ -154,18 +159,25 @@ class Scheduler:
         return exchange.left > 0 or (is_watching and exchange.watchers > 0)
 
     def enqueue_request(self, request: Request) -> bool:
+        lease = self._lease_it_replaces(request)
+        if origin := request.meta.get("queue_lease"):
+            origin.is_accounted = True
         try:
             fields = encode(request, self._spider)
         except EncodeError as error:
-            self.count("queue/unfit")
-            logger.error("A request cannot be queued: %s", error)  # noqa: TRY400 -- the line says it all
-            return False
+            return self._refuse(lease, str(error))
         lane, delay = _lane(request), float(request.meta.get("delay", 0.0))
-        if lease := self._lease_it_replaces(request):
+        if lease is None:
+            seen = None if request.dont_filter else self._seen.place(request)
+            self._exchange.send(Add(lane, fields, seen, delay))
+        else:
+            if lease.request is not None and request.url == lease.request.url:
+                # What middlewares put into the headers, they put there again. A redirect is left
+                # alone: what was taken from its headers is not for another host.
+                fields.pop("headers", None)
+                if headers := lease.leased.fields.get(b"headers"):
+                    fields["headers"] = headers.decode()
             lease.replacement = Return(lease.leased, lane, fields, delay)
-            return True
-        seen = None if request.dont_filter else self._seen.place(request)
-        self._exchange.send(Add(lane, fields, seen, delay))
         return True
 
     def next_request(self) -> Request | None:
@@ -184,19 +196,21 @@ class Scheduler:
 
     def item_error(self, response: Response | None, failure: TwistedFailure) -> None:
         """Try again when an item could not be stored: nothing is acknowledged without its bytes."""
-        lease = _lease_of(response)
-        if lease is None or lease.request is None or lease.replacement is not None:
-            return
-        reason = f"an item could not be stored: {failure.getErrorMessage()}"
-        again = retry_later(lease.request, self._spider, reason)
-        if again is not None:
-            self.enqueue_request(again)
+        if lease := _lease_of(response):
+            self._try_again(lease, f"an item could not be stored: {failure.getErrorMessage()}")
 
     def spider_error(self, response: Response | None, failure: TwistedFailure) -> None:
         if lease := _lease_of(response):
             name = failure.type.__name__ if failure.type else "error"
             reason = f"the spider failed: {name}: {failure.getErrorMessage()}"
-            lease.failure = Failure.of(reason, response)
+            if isinstance(failure.value, RedisError):
+                self._try_again(lease, reason)
+            else:
+                lease.failure = Failure.of(reason, response)
+
+    def response_received(self, request: Request) -> None:
+        if lease := request.meta.get("queue_lease"):
+            lease.is_accounted = True
 
     def collect(self) -> list[Operation]:
         """Settle what the engine is done with: handed out, and no longer in progress."""
@@ -205,6 +219,8 @@ class Scheduler:
             self._take_back_unbegun()
         in_progress = slot.inprogress
         finished = [request for request in self._leases if request not in in_progress]
+        for request in finished:
+            self._look_after(self._leases[request])
         leases = [self._leases.pop(request) for request in finished]
         self._exchange.inbox.extend(lease.leased for lease in leases if lease.is_unbegun)
         return [lease.operation() for lease in leases if not lease.is_unbegun]
@@ -238,10 +254,30 @@ class Scheduler:
         self._leases[request] = lease
         return request
 
+    def _refuse(self, lease: Lease | None, reason: str) -> bool:
+        """Say why a request cannot be queued; if it was another's next try, that one has failed."""
+        self.count("queue/unfit")
+        logger.error("A request cannot be queued: %s", reason)
+        if lease is not None:
+            lease.failure = Failure(reason)
+        return False
+
     def _bury(self, lease: Lease, reason: str) -> None:
         lease.failure = Failure(reason)
         logger.error("A request is buried: %s", reason)
         self._exchange.send(lease.operation())
+
+    def _look_after(self, lease: Lease) -> None:
+        """Try again what failed where neither the spider nor the retry middleware sees it."""
+        if not (lease.is_accounted or lease.is_unbegun or lease.failure):
+            self._try_again(lease, "it failed before the spider saw it: the worker's log says why")
+
+    def _try_again(self, lease: Lease, reason: str) -> None:
+        if lease.request is None or lease.replacement is not None:
+            return
+        again = retry_later(lease.request, self._spider, reason)
+        if again is not None:
+            self.enqueue_request(again)
 
     def _lease_it_replaces(self, request: Request) -> Lease | None:
         """Find the lease of which this request is the next try, hop or look."""
@@ -273,6 +309,8 @@ class Scheduler:
                 request, downloaded = slot.queue.popleft()
                 if lease := self._leases.get(request):
                     lease.is_unbegun = True
+                    # It has not failed, so nobody is told that it has.
+                    request.errback = None
                 refusal = IgnoreRequest("the crawl is ending")
                 downloaded.errback(TwistedFailure(refusal))  # type: ignore[no-untyped-call]
 
@@ -284,12 +322,18 @@ def queue_from_settings(
 
     Raises:
         ValueError: Redis does not answer.
+
     """
     redis = connect(settings)
     check(redis)
-    key = settings.get("SCHEDULER_QUEUE_KEY") or "%(spider)s:queue"
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    return RequestQueue(redis, key % {"spider": spider}, worker=worker, lease=lease)
+    return RequestQueue(redis, namespace_of(settings, spider), worker=worker, lease=lease)
+
+
+def namespace_of(settings: BaseSettings, spider: str) -> str:
+    """Return the prefix of the keys of a spider's queue."""
+    pattern: str = settings.get("SCHEDULER_QUEUE_KEY") or "%(spider)s:queue"
+    return pattern % {"spider": spider}
 
 
 def _engine(crawler: Crawler) -> Any:  # noqa: ANN401 -- see below

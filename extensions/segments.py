@@ -18,12 +18,16 @@ import zstandard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
+    from typing import BinaryIO
 
 _SKIPPABLE = 0x184D2A5B
 """One of the sixteen magic numbers that tell zstd to skip a frame."""
 _TRAILER_HEAD = struct.Struct("<II")
 _LEVEL = 3
+_PIECE = 64 * 1024
+"""Bytes looked at in one go to find the end of a frame."""
 
 
 class SegmentError(ValueError):
@@ -63,8 +67,7 @@ class SegmentWriter:
         self.size = 0
         """Bytes written, all of them durable."""
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
-        self._file = path.open("xb", buffering=0)
-        fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._file = _create_locked(path)
         sync_folder(path.parent)
 
     def append(self, lines: Sequence[bytes]) -> list[Location]:
@@ -72,8 +75,11 @@ class SegmentWriter:
 
         Raises:
             OSError: the disk refused; the file is as it was before.
+            ValueError: there is no line, or a line feed in one.
 
         """
+        if not lines or any(b"\n" in line for line in lines):
+            raise ValueError("a frame holds one line or more, each without a line feed")
         frame = self._compressor.compress(b"".join(line + b"\n" for line in lines))
         self._write(frame)
         offset, self.size = self.size, self.size + len(frame)
@@ -81,7 +87,12 @@ class SegmentWriter:
         return [Location(self.key, offset, len(frame), n) for n in range(len(lines))]
 
     def seal(self) -> None:
-        """Say at the end how many records there are."""
+        """Say at the end how many records there are; a later `append` takes that back.
+
+        Raises:
+            OSError: the disk refused; the file is as it was before.
+
+        """
         self._write(trailer(self.records))
 
     def close(self) -> None:
@@ -90,14 +101,20 @@ class SegmentWriter:
 
     def _write(self, data: bytes) -> None:
         try:
-            written = self._file.write(data)
-            if written != len(data):
-                raise OSError(f"{self.path}: only {written} of {len(data)} bytes written")
+            self._cut()
+            rest = memoryview(data)
+            while rest:
+                # A full disk takes a part first, and says so at the second try.
+                rest = rest[self._file.write(rest) :]
             os.fsync(self._file.fileno())
         except OSError:
-            self._file.truncate(self.size)
-            self._file.seek(self.size)
+            self._cut()
             raise
+
+    def _cut(self) -> None:
+        """Take back what does not count: a trailer, or what a full disk took of a frame."""
+        self._file.truncate(self.size)
+        self._file.seek(self.size)
 
 
 def trailer(records: int) -> bytes:
@@ -128,7 +145,7 @@ def read_segment(data: bytes) -> Iterator[Frame]:
     """
     seen, offset = 0, 0
     while data[offset : offset + 4] != _SKIPPABLE.to_bytes(4, "little"):
-        lines, used = _frame(data[offset:])
+        lines, used = _frame(data, offset)
         yield Frame(offset, used, lines)
         seen, offset = seen + len(lines), offset + used
     if data[offset:] != trailer(seen):
@@ -136,12 +153,12 @@ def read_segment(data: bytes) -> Iterator[Frame]:
 
 
 def whole_frames(data: bytes) -> list[Frame]:
-    """Return the undamaged frames from the start; what follows the last one is torn or a trailer."""
+    """Return the undamaged frames from the start; behind the last one it is torn or a trailer."""
     frames: list[Frame] = []
     offset = 0
     while True:
         try:
-            lines, used = _frame(data[offset:])
+            lines, used = _frame(data, offset)
         except SegmentError:
             return frames
         frames.append(Frame(offset, used, lines))
@@ -157,15 +174,41 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _frame(data: bytes) -> tuple[list[bytes], int]:
-    """Decompress the frame at the start; return its lines and its length in bytes."""
-    if data[:4] != zstandard.FRAME_HEADER:
-        raise SegmentError(f"no frame begins with {data[:4]!r}")
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
+def is_at(file: BinaryIO | FileIO, path: Path) -> bool:
+    """Tell whether the open file is still the one the path names."""
     try:
-        text = decompressor.decompress(data)
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _create_locked(path: Path) -> FileIO:
+    """Create the file and take its lock."""
+    while True:
+        file = path.open("xb", buffering=0)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if is_at(file, path):
+            return file
+        # Who looked for what crashes left took it, before it was locked, for an empty remnant.
+        file.close()
+
+
+def _frame(data: bytes, offset: int = 0) -> tuple[list[bytes], int]:
+    """Decompress the frame at the offset; return its lines and its length in bytes."""
+    start = data[offset : offset + 4]
+    if start != zstandard.FRAME_HEADER:
+        raise SegmentError(f"no frame begins with {start!r}")
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    view, end = memoryview(data), offset
+    text = bytearray()
+    try:
+        while end < len(data) and not decompressor.eof:
+            piece = view[end : end + _PIECE]
+            text += decompressor.decompress(piece)
+            end += len(piece)
     except zstandard.ZstdError as error:
         raise SegmentError(f"damaged frame: {error}") from None
     if not decompressor.eof or text[-1:] != b"\n":
-        raise SegmentError(f"the frame is torn after {len(data)} bytes")
-    return text[:-1].split(b"\n"), len(data) - len(decompressor.unused_data)
+        raise SegmentError(f"the frame is torn after {len(data) - offset} bytes")
+    lines = bytes(text[:-1]).split(b"\n")
+    return lines, end - offset - len(decompressor.unused_data)

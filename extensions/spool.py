@@ -18,6 +18,7 @@ from extensions.segments import (
     Frame,
     Location,
     SegmentWriter,
+    is_at,
     trailer,
     whole_frames,
 )
@@ -33,7 +34,8 @@ logger = logging.getLogger(__name__)
 _OPEN = ".open"
 """Ending of a segment's name as long as it is written."""
 _SUFFIX = ".jsonl.zst"
-_ULID_LENGTH = 26
+_NAME = re.compile(r".+-([0-9A-HJKMNP-TV-Z]{26})\.jsonl\.zst(?:\.open)?")
+"""What a segment's file is called; other files in the folder are somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ class Recovered:
 class Spool:
     """The segments of one worker between its first line and their store.
 
-    A file belongs to the process that holds its lock. What no process holds was left by a crash, and
-    whoever starts next recovers it.
+    A file belongs to the process that holds its lock. What no process holds was left by a crash,
+    and whoever starts next recovers it.
     """
 
     def __init__(
@@ -84,16 +86,26 @@ class Spool:
         return len(self._sealed)
 
     def commit(self, lines: Sequence[bytes]) -> list[Location]:
-        """Append the lines to the current segment; when this returns they are durable."""
+        """Append the lines to the current segment; when this returns they are durable.
+
+        Raises:
+            OSError: the disk refused; none of the lines is kept.
+
+        """
         if self._current is None:
             self._current = self._create()
         locations = self._current.append(lines)
         if self._current.records >= self._segment_records:
-            self.seal()
+            self._try_to_seal()
         return locations
 
     def seal(self) -> None:
-        """Close the current segment, if there is one, so that it can be stored."""
+        """Close the current segment, if there is one, so that it can be stored.
+
+        Raises:
+            OSError: the disk refused; the segment stays open.
+
+        """
         if self._current is None:
             return
         self._current.seal()
@@ -112,7 +124,7 @@ class Spool:
         while self._sealed:
             writer = self._sealed[0]
             self._storage.put(writer.path, writer.key)
-            writer.path.unlink()
+            writer.path.unlink(missing_ok=True)
             writer.close()
             del self._sealed[0]
             stored += 1
@@ -125,10 +137,12 @@ class Spool:
             StorageError: the store refused one; it stays for the next start.
 
         """
-        for path in sorted(self._folder.glob(f"*{_SUFFIX}*")):
-            with suppress(FileNotFoundError), path.open("r+b") as file:
-                if _is_ours(file, path):
-                    yield from self._recover(path, file)
+        for path in segment_files(self._folder):
+            file = _open(path)
+            if file is not None:
+                with file:
+                    if _is_ours(file, path):
+                        yield from self._recover(path, file)
 
     def _recover(self, path: Path, file: BinaryIO) -> Iterator[Recovered]:
         data = file.read()
@@ -152,7 +166,8 @@ class Spool:
             file.seek(end)
             file.write(closing)
             file.flush()
-            os.fsync(file.fileno())
+        # Its writer may have died before it did this itself.
+        os.fsync(file.fileno())
         path = _rename(path)
         key = _key(path.name)
         # The caller indexes the lines first: should it die meanwhile, the file is still here.
@@ -160,9 +175,27 @@ class Spool:
         self._storage.put(path, key)
         path.unlink()
 
+    def _try_to_seal(self) -> None:
+        """Close the current segment now or, if the disk refuses, with the next commit."""
+        try:
+            self.seal()
+        except OSError as error:
+            # The lines that made it full are durable: whoever waits for them must not hear this.
+            logger.warning("A full segment stays open: %s", error)
+
     def _create(self) -> SegmentWriter:
         name = f"{self._worker}-{ULID.from_timestamp(self._clock())}{_SUFFIX}"
         return SegmentWriter(self._folder / f"{name}{_OPEN}", _key(name))
+
+
+def segment_files(folder: Path) -> list[Path]:
+    """List the segments in a spool, of all workers, open or closed."""
+    return sorted(path for path in folder.glob("*") if _NAME.fullmatch(path.name))
+
+
+def key_of(path: Path) -> str:
+    """Say under which key a segment in the spool is going to be stored."""
+    return _key(path.name.removesuffix(_OPEN))
 
 
 def read_spooled(folder: Path, key: str, offset: int, length: int) -> bytes:
@@ -182,8 +215,9 @@ def read_spooled(folder: Path, key: str, offset: int, length: int) -> bytes:
 
 def _key(name: str) -> str:
     """Derive the key from a segment's file name, whose ULID holds the day."""
-    ulid = name.removesuffix(_SUFFIX)[-_ULID_LENGTH:]
-    day = datetime.fromtimestamp(ULID.from_str(ulid).timestamp, UTC)
+    match = _NAME.fullmatch(name)
+    assert match is not None  # noqa: S101 -- `_create` and `segment_files` see to it
+    day = datetime.fromtimestamp(ULID.from_str(match[1]).timestamp, UTC)
     return f"raw/{day:%Y/%m/%d}/{name}"
 
 
@@ -192,13 +226,18 @@ def _rename(path: Path) -> Path:
     return path.rename(path.with_name(path.name.removesuffix(_OPEN)))
 
 
+def _open(path: Path) -> BinaryIO | None:
+    """Open a file that another process may move or remove meanwhile."""
+    try:
+        return path.open("r+b")
+    except FileNotFoundError:
+        return None
+
+
 def _is_ours(file: BinaryIO, path: Path) -> bool:
     """Take the file's lock; False when a living process has it, or had it and moved the file."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    try:
-        return path.stat().st_ino == os.fstat(file.fileno()).st_ino
-    except FileNotFoundError:
-        return False
+    return is_at(file, path)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Protocol
 
 import boto3
 from botocore.config import Config
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from scrapy.settings import BaseSettings
 
+_BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]+)(?:/(.*))?")
+
 
 class StorageError(Exception):
     """Raised when the store cannot be reached or refuses; asking again later may help."""
@@ -30,19 +32,29 @@ class MissingError(StorageError):
 
 
 class Storage(Protocol):
-    """Where segments lie for good."""
+    """Where segments lie for good; every method raises StorageError when the store refuses."""
 
     def put(self, path: Path, key: str) -> None:
         """Store a local file under the key; when this returns it is durable."""
 
     def read(self, key: str, offset: int, length: int) -> bytes:
-        """Read a part of a stored file."""
+        """Read a part of a stored file, shorter where the file ends.
+
+        Raises:
+            MissingError: there is no such file.
+
+        """
 
     def read_all(self, key: str) -> bytes:
-        """Read a stored file."""
+        """Read a stored file.
+
+        Raises:
+            MissingError: there is no such file.
+
+        """
 
     def keys(self, prefix: str) -> Iterator[str]:
-        """Yield the keys that begin with the prefix, in order."""
+        """Yield the keys that begin with the prefix, in the order of their letters."""
 
 
 def storage_from_settings(settings: BaseSettings) -> Storage:
@@ -54,16 +66,16 @@ def storage_from_settings(settings: BaseSettings) -> Storage:
         AWS_SESSION_TOKEN, AWS_USE_SSL, AWS_VERIFY: as in Scrapy; unset ones are left to boto3.
 
     Raises:
-        ValueError: the URL names neither a folder nor a bucket.
+        ValueError: the URL names neither a folder nor a bucket, or boto3 does not take the rest.
 
     """
     url = settings.get("ARCHIVE_URL") or ""
-    parts = urlsplit(url)
-    if parts.scheme == "s3" and parts.netloc:
-        return S3Storage(_s3_client(settings), parts.netloc, parts.path)
-    if url and "://" not in url:
+    if match := _BUCKET.fullmatch(url):
+        return S3Storage(_s3_client(settings), match[1], match[2] or "")
+    if url and "://" not in url and "\0" not in url:
         return FolderStorage(Path(url))
-    raise ValueError(f"ARCHIVE_URL is {url!r}: give a folder or s3://bucket/prefix")
+    shown = re.sub(r"(?<=://).*@", "***@", url)
+    raise ValueError(f"ARCHIVE_URL is {shown!r}: give a folder or s3://bucket/prefix")
 
 
 class FolderStorage:
@@ -76,7 +88,7 @@ class FolderStorage:
         target = self._path(key)
         partial = target.with_name(f".{target.name}.partial")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             self._bring(path, partial)
             partial.replace(target)
             sync_folder(target.parent)
@@ -97,9 +109,10 @@ class FolderStorage:
         return self.read(key, 0, -1)
 
     def keys(self, prefix: str) -> Iterator[str]:
-        for path in sorted(self._root.glob(f"{prefix}**/*")):
-            if path.is_file() and not path.name.startswith("."):
-                yield path.relative_to(self._root).as_posix()
+        folder = self._path(prefix.rpartition("/")[0])
+        files = (path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+        keys = (path.relative_to(self._root).as_posix() for path in files)
+        yield from sorted(key for key in keys if key.startswith(prefix))
 
     @staticmethod
     def _bring(path: Path, partial: Path) -> None:
@@ -113,7 +126,8 @@ class FolderStorage:
                 os.fsync(file.fileno())
 
     def _path(self, key: str) -> Path:
-        if ".." in PurePosixPath(key).parts:
+        path = PurePosixPath(key)
+        if path.is_absolute() or ".." in path.parts or "\0" in key:
             raise StorageError(f"{key!r} leads out of {self._root}")
         return self._root / key
 
@@ -127,11 +141,11 @@ class S3Storage:
         self._prefix = f"{prefix.strip('/')}/".lstrip("/")
 
     def put(self, path: Path, key: str) -> None:
-        with path.open("rb") as file:
-            try:
+        try:
+            with path.open("rb") as file:
                 self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=file)
-            except (BotoCoreError, ClientError) as error:
-                raise self._error(key, error) from error
+        except (BotoCoreError, ClientError, OSError) as error:
+            raise self._error(key, error) from error
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         return self._get(key, f"bytes={offset}-{offset + length - 1}")
@@ -155,31 +169,58 @@ class S3Storage:
             reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=part)
             return reply["Body"].read()
         except (BotoCoreError, ClientError) as error:
+            if _code(error) == "InvalidRange":
+                return b""
             raise self._error(key, error) from error
 
     def _error(self, key: str, error: Exception) -> StorageError:
         where = f"s3://{self._bucket}/{self._prefix}{key}"
-        code = error.response["Error"].get("Code") if isinstance(error, ClientError) else None
-        kind = MissingError if code == "NoSuchKey" else StorageError
+        kind = MissingError if _code(error) == "NoSuchKey" else StorageError
         return kind(f"{where}: {error}")
 
 
+def _make_folder(folder: Path) -> None:
+    """Create a folder and what leads to it, durably."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
+
+
+def _code(error: Exception) -> str | None:
+    """Name what an S3 server complains of."""
+    return error.response["Error"].get("Code") if isinstance(error, ClientError) else None
+
+
 def _s3_client(settings: BaseSettings) -> S3Client:
-    return boto3.client(
-        "s3",
-        aws_access_key_id=settings.get("AWS_ACCESS_KEY_ID"),
-        aws_secret_access_key=settings.get("AWS_SECRET_ACCESS_KEY"),
-        aws_session_token=settings.get("AWS_SESSION_TOKEN"),
-        endpoint_url=settings.get("AWS_ENDPOINT_URL"),
-        region_name=settings.get("AWS_REGION_NAME"),
-        use_ssl=settings.get("AWS_USE_SSL"),
-        verify=settings.get("AWS_VERIFY"),
-        config=Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            connect_timeout=10,
-            read_timeout=60,
-            # Not every S3 server knows the newer checksums.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
+    options: dict[str, Any] = {
+        "aws_access_key_id": settings.get("AWS_ACCESS_KEY_ID"),
+        "aws_secret_access_key": settings.get("AWS_SECRET_ACCESS_KEY"),
+        "aws_session_token": settings.get("AWS_SESSION_TOKEN"),
+        "endpoint_url": settings.get("AWS_ENDPOINT_URL"),
+        "region_name": settings.get("AWS_REGION_NAME"),
+        "use_ssl": _switch(settings.get("AWS_USE_SSL")),
+        "verify": _switch(settings.get("AWS_VERIFY")),
+    }
+    # Told `use_ssl=None`, boto3 takes it for False and speaks plain HTTP.
+    given = {name: value for name, value in options.items() if value not in (None, "")}
+    try:
+        return boto3.client("s3", config=_CONFIG, **given)
+    except BotoCoreError as error:
+        raise ValueError(f"AWS settings: {error}") from None
+
+
+def _switch(value: Any) -> Any:  # noqa: ANN401 -- AWS_VERIFY may be a path as well
+    """Take what the command line can say, which knows only text."""
+    words = {"0": False, "false": False, "1": True, "true": True}
+    return words.get(str(value).lower(), value)
+
+
+_CONFIG = Config(
+    retries={"mode": "standard", "max_attempts": 4},
+    connect_timeout=10,
+    read_timeout=60,
+    # Not every S3 server knows the newer checksums.
+    request_checksum_calculation="when_required",
+    response_checksum_validation="when_required",
+)

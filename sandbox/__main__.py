@@ -15,6 +15,7 @@ from sandbox.site import Plan, ReplaySite
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Serve as the arguments say, those of the command line by default."""
     options = _parser().parse_args(arguments)
     with ExitStack() as stack:
         log = stack.enter_context(options.log.open("a", buffering=1)) if options.log else None

@@ -31,6 +31,15 @@ class Misbehaviour:
     _random: random.Random = field(default_factory=random.Random, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("garbage", "truncated", "refused"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)!r}: give a share from 0 to 1")
+        if self.latency < 0:
+            raise ValueError(f"latency={self.latency!r}: give seconds")
+        if not 200 <= self.status <= 599:  # noqa: PLR2004 -- what HTTP calls final
+            raise ValueError(f"status={self.status!r}: give one from 200 to 599")
+        if not isinstance(self.retry_after, str | None):
+            raise TypeError(f"retry_after={self.retry_after!r}: give it as text")
         self._random.seed(self.seed)
 
     def draw(self) -> Fault | None:
@@ -51,9 +60,12 @@ class Misbehaviour:
         """Return a copy with some of the fields changed.
 
         Raises:
-            ValueError: there is no such field.
+            ValueError: there is no such field, or its value makes no sense.
+            TypeError: the same.
 
         """
+        if not isinstance(changes, dict):
+            raise TypeError(f"not an object but {type(changes).__name__}")
         known = {entry.name for entry in fields(self) if not entry.name.startswith("_")}
         if unknown := changes.keys() - known:
             raise ValueError(f"unknown {sorted(unknown)}: there are {sorted(known)}")

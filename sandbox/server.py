@@ -63,11 +63,18 @@ class Server:
     ) -> web.StreamResponse:
         """Log each request as a line of JSON: when it came, what it asked, what it got."""
         came = time.time()
-        response = await handler(request)
-        if self._log is not None:
-            entry = {"time": came, "path": request.path_qs, "status": response.status}
-            self._log.write(json.dumps(entry) + "\n")
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            self._write(came, request, error.status)
+            raise
+        self._write(came, request, response.status)
         return response
+
+    def _write(self, came: float, request: web.Request, status: int) -> None:
+        if self._log is not None:
+            entry = {"time": came, "path": request.path_qs, "status": status}
+            self._log.write(json.dumps(entry) + "\n")
 
     @web.middleware
     async def _misbehave(
@@ -97,19 +104,19 @@ class Server:
             rows = self._site.search(request.query)
         except ActionError as error:
             return web.Response(text=f"]{json.dumps({'actionerror': str(error)})}", headers=_CORS)
-        body = json.dumps(rows, ensure_ascii=False, separators=(",", ":"))
-        return web.Response(text=body, content_type="application/json", headers=_CORS)
+        body = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
+        return web.Response(body=body, content_type="application/json", headers=_CORS)
 
     async def _json(self, request: web.Request) -> web.Response:
         replay = self._site.replay(request.match_info["name"])
         if replay is None:
-            return web.Response(status=404, headers=_CORS)
+            return web.Response(status=404, text="", headers=_CORS)
         return web.Response(body=replay.json(), content_type="application/json", headers=_CORS)
 
     async def _text(self, request: web.Request) -> web.Response:
         replay = self._site.replay(request.match_info["name"])
         if replay is None:
-            return web.Response(status=404, headers=_CORS)
+            return web.Response(status=404, text="", headers=_CORS)
         return web.Response(text=json.loads(replay.log), headers=_CORS)
 
     async def _change(self, request: web.Request) -> web.Response:

@@ -12,7 +12,7 @@ import json
 import re
 from bisect import bisect_left
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 PAGE_ROWS = 51
 PAGE_STEP = 50
 PAGE_LAST = 100
+_USERS_LIMIT = 2
 _PRIVATE_CODES = (1, 2, 3, 10)
+_NUMBER = re.compile(r"[0-9]{1,15}")
 _NOT_ID = re.compile(r"[^a-z0-9]+")
-_SEARCHABLE = ("format", "user", "user2", "username", "username2")
 
 
 class ActionError(Exception):
@@ -64,13 +65,13 @@ class Replay:
 
     def json(self) -> bytes:
         """Return what `/{id}.json` answers."""
-        self.views += 1
+        views, self.views = self.views, self.views + 1
         head = {"id": self.id, "format": self.format, "players": self.players}
         tail = {
             "inputlog": None,
             "uploadtime": self.uploaded,
             # The real site sends this one number as a string.
-            "views": str(self.views),
+            "views": str(views),
             "formatid": self.formatid,
             "rating": self.rating,
             "private": self.private,
@@ -111,13 +112,17 @@ class ReplaySite:
     def public_ids(self) -> set[str]:
         return {replay.id for replay in self._lists["", ""]}
 
-    def add(self, replay: Replay) -> None:
-        """Publish a replay."""
-        self._by_id[replay.id] = replay
-        if replay.private == 0:
-            for key in _search_keys(replay):
+    def add(self, new: Replay) -> None:
+        """Publish a replay; one that is published again keeps its first upload time."""
+        if earlier := self._by_id.get(new.id):
+            new = replace(new, uploaded=earlier.uploaded)
+            for key in _search_keys(earlier):
+                self._lists[key] = [row for row in self._lists[key] if row is not earlier]
+        self._by_id[new.id] = new
+        if new.private == 0:
+            for key in _search_keys(new):
                 rows = self._lists[key]
-                rows.insert(bisect_left(rows, _order(replay), key=_order), replay)
+                rows.insert(bisect_left(rows, _order(new), key=_order), new)
 
     def replay(self, name: str) -> Replay | None:
         """Find what `/{name}.json` asks for; private ones may need their password."""
@@ -147,7 +152,7 @@ class ReplaySite:
         if len(users) > 1:
             wanted = set(users)
             rows = [row for row in rows if wanted <= {to_id(name) for name in row.players}]
-        if before.isdigit():
+        if _NUMBER.fullmatch(before):
             limit = int(before) + (1 if recent else 0)
             rows = [row for row in rows if row.uploaded < limit]
         if parameters.get("sort") == "rating":
@@ -157,6 +162,7 @@ class ReplaySite:
 
 
 def to_id(name: str) -> str:
+    """Reduce a name to what the site compares."""
     return _NOT_ID.sub("", name.lower())
 
 
@@ -179,7 +185,7 @@ def _users(parameters: Mapping[str, str]) -> list[str]:
     names = parameters.get("user", parameters.get("username", "")).split(",")
     names.append(parameters.get("user2", parameters.get("username2", "")))
     users = [userid for name in names if (userid := to_id(name))]
-    if len(users) > 2:  # noqa: PLR2004
+    if len(users) > _USERS_LIMIT:
         raise ActionError("Limit 2 usernames in a search")
     return users
 
@@ -195,7 +201,7 @@ def _check(parameters: Mapping[str, str]) -> None:
 
 def _page(parameters: Mapping[str, str]) -> int:
     text = parameters.get("page", "1")
-    if not text.isdigit() or int(text) < 1:
+    if not _NUMBER.fullmatch(text) or int(text) < 1:
         raise ActionError(f"Invalid page number: {text}")
     return int(text)
 
@@ -220,9 +226,10 @@ def _lay_out(plan: Plan) -> list[Replay]:
 
 
 def _replay(record: dict[str, Any], *, turn: int, later: int) -> Replay:
-    prefix, number = re.fullmatch(r"(.*?)(\d+)", record["id"]).groups()  # type: ignore[union-attr]
+    prefix = record["id"].rstrip("0123456789")
+    number = int(record["id"].removeprefix(prefix))
     return Replay(
-        id=f"{prefix}{int(number) + turn * 10_000_000}",
+        id=f"{prefix}{number + turn * 10_000_000}",
         format=record["format"],
         formatid=record["formatid"],
         players=record["players"],

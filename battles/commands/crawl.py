@@ -34,12 +34,10 @@ class Command(crawl.Command):
     def run(self, args: list[str], opts: Namespace) -> None:
         assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
         if len(args) == 1:
-            self._check_spider(args[0], opts.spargs)
+            _check_spider(self.settings, args[0], opts.spargs)
         _check_contact(self.settings)
         with archive_of(self):
             check(connect(self.settings))
-        if self.exitcode:
-            return
         super().run(args, opts)
         if not self._ended_well():
             self.exitcode = 1
@@ -48,14 +46,6 @@ class Command(crawl.Command):
         self._crawler = super()._create_crawler(spidercls)
         return self._crawler
 
-    def _check_spider(self, name: str, arguments: dict[str, str]) -> None:
-        try:
-            get_spider_loader(self.settings).load(name)(**arguments)
-        except KeyError:
-            raise UsageError(f"there is no spider {name!r}: `scrapy list` names them") from None
-        except ArgumentError as error:
-            raise UsageError(str(error)) from None
-
     def _ended_well(self) -> bool:
         """Tell whether the crawl ended of itself, by a limit of the user's, or by a signal."""
         stats = self._crawler.stats
@@ -63,9 +53,29 @@ class Command(crawl.Command):
         return reason.startswith(_GOOD_ENDS)
 
 
+def _check_spider(settings: Settings, name: str, arguments: dict[str, str]) -> None:
+    try:
+        get_spider_loader(settings).load(name)(**arguments)
+    except KeyError:
+        raise UsageError(f"there is no spider {name!r}: `scrapy list` names them") from None
+    except ArgumentError as error:
+        raise UsageError(str(error)) from None
+
+
 def _check_contact(settings: Settings) -> None:
-    host = urlsplit(settings["SHOWDOWN_REPLAY_URL"]).hostname
+    site = settings["SHOWDOWN_REPLAY_URL"]
+    host = _host(site)
+    if host is None:
+        raise UsageError(f"SHOWDOWN_REPLAY_URL={site!r}: give http://HOST or https://HOST")
     if host not in _LOOPBACK and not settings["CONTACT"]:
         raise UsageError(
             f"{host} must be able to reach you: set CONTACT to your e-mail address or web page"
         )
+
+
+def _host(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return parts.hostname if parts.scheme in ("http", "https") else None

@@ -10,7 +10,7 @@ from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from battles.arguments import ArgumentError
-from battles.console import archive_of, fail, print_json
+from battles.console import archive_of, fail, print_json, usage_errors
 from battles.export import export
 from battles.filters import add_filters, read_filters
 from battles.pseudonyms import Pseudonyms
@@ -48,10 +48,13 @@ class Command(ScrapyCommand):
     def run(self, args: list[str], opts: Namespace) -> None:
         if args or not opts.to:
             raise UsageError("say where to: `scrapy export --to battles.parquet`, or --to FOLDER")
+        with usage_errors():
+            query = read_filters(opts)
+            pseudonyms = self._pseudonyms() if opts.pseudonyms else None
         with archive_of(self) as corpus:
-            battles = corpus.everything(read_filters(opts))
-            if opts.pseudonyms:
-                battles = map(self._pseudonyms().replace_in, battles)
+            battles = corpus.everything(query)
+            if pseudonyms is not None:
+                battles = map(pseudonyms.replace_in, battles)
             count = export(battles, Path(opts.to), opts.form)
             if opts.json:
                 print_json({"battles": count, "to": opts.to})

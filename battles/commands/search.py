@@ -10,7 +10,7 @@ from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from battles.arguments import read_count
-from battles.console import archive_of, fail, print_json
+from battles.console import archive_of, fail, print_json, usage_errors
 from battles.filters import add_filters, read_filters
 from battles.records import to_record
 from battles.summary import line
@@ -45,8 +45,9 @@ class Command(ScrapyCommand):
     def run(self, args: list[str], opts: Namespace) -> None:
         if args:
             raise UsageError(f"{args[0]!r} is no option: `scrapy search --help` lists them")
-        with archive_of(self) as corpus:
+        with usage_errors():
             query, limit = read_filters(opts), read_count("--limit", opts.limit)
+        with archive_of(self) as corpus:
             found = 0
             for found, battle in enumerate(islice(corpus.search(query), limit), start=1):  # noqa: B007 -- counted
                 if opts.json:

@@ -16,17 +16,19 @@ if not segment then
   segment = redis.call("RPUSH", KEYS[2], ARGV[2]) - 1
   redis.call("HSET", KEYS[1], ARGV[2], segment)
 end
-redis.call("HSET", KEYS[5], ARGV[1], struct.pack(">I4", segment) .. ARGV[3])
-
--- Readers check every entry against the row, so an entry of an older row does no harm.
-if old and string.sub(old, 19, 24) == string.sub(ARGV[3], 15, 20) then
+local row = struct.pack(">I4", segment) .. ARGV[3]
+if row == old then
   return 2
 end
-if redis.call("APPEND", KEYS[6], ARGV[5]) == #ARGV[5] then
-  redis.call("SADD", KEYS[3], ARGV[4])
-end
-for i = 7, #KEYS do
-  redis.call("APPEND", KEYS[i], ARGV[i - 1])
+redis.call("HSET", KEYS[5], ARGV[1], row)
+
+-- Readers check every entry against the row, so what an older row left behind does no harm.
+redis.call("SADD", KEYS[3], ARGV[4])
+for i = 6, #KEYS do
+  local entry = ARGV[i - 1]
+  if not old or not string.find(redis.call("GET", KEYS[i]) or "", entry, 1, true) then
+    redis.call("APPEND", KEYS[i], entry)
+  end
 end
 if old then
   return 2

@@ -81,9 +81,7 @@ def number(text: object) -> int | None:
     """
     if isinstance(text, bool) or not isinstance(text, (int, str)):
         return None
-    if isinstance(text, str) and not (
-        text.isascii() and text.isdigit() and len(text) <= _DIGITS
-    ):
+    if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
         return None
     value = int(text)
     return value if 0 <= value < _LARGEST else None

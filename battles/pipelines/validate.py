@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _BROKEN = ("unreadable", "other_id")
-"""What only a broken reply can be: its request becomes a dead letter. The rest is as it should be."""
+"""What only a broken reply can be: its request becomes a dead letter."""
 
 
 class ValidatePipeline:
@@ -33,7 +33,7 @@ class ValidatePipeline:
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> ValidatePipeline:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        return cls(crawler.stats, keep_chat=crawler.settings.getbool("KEEP_CHAT", False))
+        return cls(crawler.stats, keep_chat=crawler.settings.getbool("KEEP_CHAT"))
 
     async def process_item(self, item: Battle | Unreadable) -> Battle:
         if isinstance(item, Unreadable):

@@ -34,8 +34,10 @@ end
 
 local run = {}
 function run.add(lane, delay, fields, watcher, seen, fingerprint)
+  -- The watcher first: what it keeps out must not count as seen.
+  if watcher ~= "" and redis.call("HEXISTS", KEYS[6], watcher) == 1 then return 0 end
   if seen > 0 and redis.call("SADD", KEYS[seen], fingerprint) == 0 then return 0 end
-  if watcher ~= "" and redis.call("HSETNX", KEYS[6], watcher, lane) == 0 then return 0 end
+  if watcher ~= "" then redis.call("HSET", KEYS[6], watcher, lane) end
   put(lane, delay, fields)
   count("discovered", lane, 1)
   return 1

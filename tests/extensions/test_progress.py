@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import io
+import logging
+import sys
+
+import pytest
+from scrapy import Spider, signals
+from scrapy.exceptions import NotConfigured
+from scrapy.utils.test import get_crawler
+
+from extensions.progress import ProgressBar
+
+
+class Terminal(io.StringIO):
+    """What a person sees."""
+
+    def isatty(self) -> bool:
+        return True
+
+    @property
+    def last(self) -> str:
+        """The bar as it was drawn last."""
+        return self.getvalue().rpartition("\r")[2]
+
+
+@pytest.fixture
+def terminal() -> Terminal:
+    return Terminal()
+
+
+@pytest.fixture
+def crawl(terminal, monkeypatch):
+    """Begin a crawl on the terminal, with a log handler that writes there and one that does not."""
+    begun = []
+
+    def begin(*, is_bounded: bool = True, **settings):
+        # Not earlier: between its phases pytest puts streams of its own in place.
+        monkeypatch.setattr(sys, "stderr", terminal)
+        handlers = [logging.StreamHandler(), logging.StreamHandler(io.StringIO())]
+        monkeypatch.setattr(logging.root, "handlers", handlers)
+        mine = {"PROGRESS_UNIT": "battles", "EXTENSIONS_BASE": {}, **settings}
+        crawler = get_crawler(settings_dict=mine)
+        crawler.spider = Spider("test")
+        crawler.spider.is_bounded = is_bounded
+        begun.append((crawler, ProgressBar.from_crawler(crawler)))
+        send(crawler, signals.spider_opened)
+        return crawler
+
+    yield begin
+    for _, bar in begun:
+        bar.spider_closed()
+
+
+def send(crawler, signal) -> None:
+    results = crawler.signals.send_catch_log(signal, spider=crawler.spider, item={}, reason="")
+    assert all(result is None for _, result in results)
+
+
+def test_each_item_moves_the_bar(crawl, terminal):
+    crawler = crawl()
+
+    for _ in range(3):
+        send(crawler, signals.item_scraped)
+
+    send(crawler, signals.spider_closed)
+    assert "3 battles [" in terminal.last
+
+
+def test_a_bounded_spider_shows_how_much_there_is(crawl, terminal):
+    crawler = crawl(PROGRESS_TOTAL_STAT="known/new")
+    crawler.stats.set_value("known/new", 4)
+
+    send(crawler, signals.item_scraped)
+
+    send(crawler, signals.spider_closed)
+    assert "1/4 [" in terminal.last
+
+
+@pytest.mark.parametrize(
+    ("is_bounded", "settings"),
+    [
+        pytest.param(False, {"PROGRESS_TOTAL_STAT": "known/new"}, id="a spider without end"),
+        pytest.param(True, {}, id="no stat named"),
+    ],
+)
+def test_there_is_no_total_with(crawl, terminal, is_bounded, settings):
+    crawler = crawl(is_bounded=is_bounded, **settings)
+    crawler.stats.set_value("known/new", 4)
+
+    send(crawler, signals.item_scraped)
+
+    send(crawler, signals.spider_closed)
+    assert "1 battles [" in terminal.last
+
+
+def test_errors_are_counted_beside_the_bar(crawl, terminal):
+    crawler = crawl()
+    for name in ("log_count/ERROR", "retry/count", "item_dropped_count"):
+        crawler.stats.set_value(name, 2)
+
+    send(crawler, signals.item_scraped)
+
+    send(crawler, signals.spider_closed)
+    assert "6 errors" in terminal.last
+
+
+def test_log_lines_stand_above_the_bar(crawl, terminal):
+    crawler = crawl()
+    send(crawler, signals.item_scraped)
+
+    logging.getLogger("test").warning("a line")
+
+    above, _, bar = terminal.getvalue().rpartition("a line\n")
+    assert above.endswith("\r")
+    assert "1 battles [" in bar
+
+
+def test_other_logs_are_left_alone(crawl):
+    crawl()
+
+    logging.getLogger("test").warning("a line")
+
+    assert logging.root.handlers[1].stream.getvalue() == "a line\n"
+
+
+def test_after_the_crawl_logs_go_to_the_terminal_again(crawl, terminal):
+    crawler = crawl()
+
+    send(crawler, signals.spider_closed)
+
+    assert logging.root.handlers[0].stream is terminal
+
+
+def test_there_is_no_bar_when_it_is_switched_off(crawl):
+    with pytest.raises(NotConfigured):
+        crawl(PROGRESS_BAR=False)
+
+
+def test_there_is_no_bar_where_there_is_no_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+    with pytest.raises(NotConfigured):
+        ProgressBar.from_crawler(get_crawler())

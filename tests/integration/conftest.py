@@ -1,0 +1,27 @@
+"""Fleets of real workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from extensions.embedded import EmbeddedRedis
+from tests.integration.fleet import Fleet, running_site
+
+
+@pytest.fixture
+def fleet_of(tmp_path: Path):
+    """Build a fleet over a site started with the given options."""
+    with_site: list = []
+
+    def build(*site_options: str, **settings: str) -> Fleet:
+        site = running_site(tmp_path, *site_options)
+        fleet = Fleet(tmp_path, site.__enter__(), EmbeddedRedis(tmp_path / "redis"), settings)
+        with_site.append((fleet, site))
+        return fleet
+
+    yield build
+    for fleet, site in with_site:
+        fleet.stop()
+        site.__exit__(None, None, None)

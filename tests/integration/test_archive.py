@@ -1,0 +1,87 @@
+"""The promises of one worker: everything public, once, whole, whatever the site does."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+from tests.integration.fleet import public_ids, seeded
+
+AWKWARD = ("--ties", "3", "--burst", "120", "--private-every", "40")
+
+
+def test_every_public_battle_is_there_once_and_nothing_else(fleet_of):
+    fleet = fleet_of(*AWKWARD)
+
+    fleet.crawl()
+
+    exported = fleet.exported()
+    assert len(exported) == len(set(exported))
+    assert set(exported) == public_ids(private_every=40)
+
+
+def test_one_format_is_walked_through_a_crowded_second(fleet_of):
+    fleet = fleet_of(*AWKWARD)
+
+    fleet.crawl("formats=gen9randombattle")
+
+    offered = {id for id in public_ids(private_every=40) if id.startswith("gen9randombattle-")}
+    assert fleet.stored() == sorted(offered)
+
+
+def test_a_second_crawl_fetches_no_battle_again(fleet_of):
+    fleet = fleet_of("--battles", "200")
+    fleet.crawl()
+
+    fleet.crawl()
+
+    fetched = fleet.site.fetched()
+    assert len(fetched) == len(set(fetched)) == 200
+
+
+def test_a_site_that_fails_one_time_in_ten_loses_nothing(fleet_of):
+    faults = ("--garbage", "0.05", "--refused", "0.03", "--truncated", "0.02")
+    fleet = fleet_of(*AWKWARD, *faults)
+
+    log = fleet.crawl()
+
+    assert fleet.stored() == sorted(public_ids(private_every=40))
+    assert "Traceback" not in log
+
+
+def test_a_killed_crawl_is_made_whole_by_the_next(fleet_of, capsys):
+    fleet, chance = fleet_of(*AWKWARD, SEGMENT_FRAME_RECORDS="8"), seeded(capsys)
+    worker = fleet.start()
+    wanted = chance.randrange(50, 1500)
+    while len(fleet.site.fetched()) < wanted:
+        time.sleep(0.02)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+
+    fleet.crawl()
+
+    assert fleet.stored() == sorted(public_ids(private_every=40))
+
+
+def test_a_torn_spool_is_cut_and_said_so(fleet_of):
+    fleet = fleet_of("--battles", "300", "--latency", "0.05")
+    worker = fleet.start()
+    while not (spooled := [path for path in fleet.spooled() if path.stat().st_size > 0]):
+        time.sleep(0.02)
+    worker.kill()
+    worker.wait()
+    with spooled[0].open("ab") as file:
+        file.write(b"\x28\xb5\x2f\xfd torn")
+
+    log = fleet.crawl()
+
+    assert "was torn by a crash: 9 bytes cut" in log
+    assert fleet.stored() == sorted(public_ids(battles=300))
+
+
+def test_the_limit_stops_after_the_newest_so_many(fleet_of):
+    fleet = fleet_of("--ties", "3")
+
+    fleet.crawl("limit=60", "formats=gen9ou")
+
+    assert len(fleet.stored()) == 60

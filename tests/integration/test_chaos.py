@@ -1,0 +1,197 @@
+"""Workers and Redis are killed at random, and nothing is lost, doubled or miscounted."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+from redis.exceptions import RedisError
+
+from tests.integration.fail_point import STEPS
+from tests.integration.fleet import public_ids, seeded
+
+BATTLES = 5000
+KILLS = 20
+
+
+def test_nothing_is_lost_whoever_dies(fleet_of, capsys):
+    chance = seeded(capsys)
+    slow = {"CONCURRENT_REQUESTS": "4", "SEGMENT_RECORDS": "100", "QUEUE_PREFETCH": "32"}
+    fleet = fleet_of("--battles", str(BATTLES), "--ties", "3", "--latency", "0.08", **slow)
+    for _ in range(4):
+        fleet.start()
+    restarts = set(chance.sample(range(2, KILLS), 2))
+    imbalances = []
+
+    for kill in range(KILLS):
+        until = time.monotonic() + chance.uniform(0.6, 1.8)
+        while time.monotonic() < until:
+            imbalances.append(_imbalance(fleet))
+            time.sleep(0.05)
+        fleet.kill(chance.choice(fleet.alive()))
+        if kill in restarts:
+            fleet.kill_redis()
+        fleet.start()
+    fleet.wait()
+
+    status, exported = fleet.status(), fleet.exported()
+    fetched = fleet.site.fetched()
+    with capsys.disabled():
+        print(f"{KILLS} kills, 2 of Redis; {len(fetched) - len(set(fetched))} fetched again", end=" ")
+    assert sorted(exported) == sorted(public_ids(battles=BATTLES))
+    assert sorted(fleet.searched()) == sorted(exported)
+    assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
+    assert set(imbalances) <= {0, None}
+    assert status.imbalance() == 0
+
+
+def _imbalance(fleet) -> int | None:
+    try:
+        return fleet.status().imbalance()
+    except RedisError:
+        return None
+
+
+def test_a_worker_stopped_past_its_lease_does_no_harm(fleet_of):
+    fleet = fleet_of("--battles", "600", "--latency", "0.05", CONCURRENT_REQUESTS="4")
+    sleeper = fleet.start()
+    while len(fleet.site.fetched()) < 40:
+        time.sleep(0.02)
+    sleeper.send_signal(signal.SIGSTOP)
+    other = fleet.start()
+    while "queue/reclaimed" not in other.log.read_text() and other.poll() is None:
+        time.sleep(0.05)
+    sleeper.send_signal(signal.SIGCONT)
+    fleet.wait()
+
+    assert fleet.stored() == sorted(public_ids(battles=600))
+    assert fleet.status().imbalance() == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+def test_death_between_two_steps_loses_and_doubles_nothing(fleet_of, capsys, when, step):
+    fleet, chance = fleet_of("--battles", "150", SEGMENT_RECORDS="40"), seeded(capsys)
+    call = 1 if step in ("seal", "store") else chance.randrange(1, 4)
+    options = fleet.command("crawl", "replays", "-L", "INFO")[3:]
+    dying = [sys.executable, "-m", "tests.integration.fail_point", f"{when}-{step}", str(call)]
+    fleet.start_command([*dying, *options])
+    assert fleet.workers[0].wait(60) == -signal.SIGKILL
+    fleet.stored()
+
+    fleet.crawl()
+
+    assert fleet.stored() == sorted(public_ids(battles=150))
+    assert fleet.status().imbalance() == 0
+
+
+def test_a_fleet_ends_together_and_not_before_the_end(fleet_of):
+    fleet = fleet_of("--battles", "600", "--latency", "0.02")
+    for _ in range(4):
+        fleet.start()
+
+    fleet.wait()
+
+    last = max(entry["time"] for entry in fleet.site.requests())
+    ends = [_closed_at(worker.log.read_text()) for worker in fleet.workers]
+    assert min(ends) >= int(last)
+    assert fleet.stored() == sorted(public_ids(battles=600))
+
+
+def _closed_at(log: str) -> float:
+    text = re.search(r"(\S+ \S+) \[scrapy.core.engine\] INFO: Closing spider \(finished\)", log)[1]
+    return datetime.strptime(text, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+
+
+def test_redis_away_is_a_pause(fleet_of):
+    fleet = fleet_of("--battles", "800", "--latency", "0.05", CONCURRENT_REQUESTS="4")
+    worker = fleet.start()
+    while len(fleet.site.fetched()) < 100:
+        time.sleep(0.02)
+    fleet.kill_redis()
+    fleet.wait()
+
+    log = worker.log.read_text()
+    assert "Traceback" not in log
+    assert fleet.stored() == sorted(public_ids(battles=800))
+    assert fleet.status().imbalance() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "ctrl-C"])
+def test_a_worker_told_to_leave_hands_everything_over(fleet_of, number):
+    fleet = fleet_of("--battles", "600", "--latency", "0.05", CONCURRENT_REQUESTS="4")
+    worker = fleet.start()
+    while len(fleet.site.fetched()) < 60:
+        time.sleep(0.02)
+
+    worker.send_signal(number)
+
+    assert worker.wait(30) == 0
+    fleet.crawl()
+    fetched = fleet.site.fetched()
+    assert len(fetched) == len(set(fetched))
+    assert fleet.stored() == sorted(public_ids(battles=600))
+
+
+def test_a_second_signal_leaves_at_once_and_loses_nothing(fleet_of):
+    fleet = fleet_of("--battles", "300", "--latency", "0.3", CONCURRENT_REQUESTS="4")
+    worker = fleet.start()
+    while len(fleet.site.fetched()) < 20:
+        time.sleep(0.02)
+
+    worker.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    worker.send_signal(signal.SIGINT)
+    worker.wait(30)
+
+    fleet.crawl()
+    assert fleet.stored() == sorted(public_ids(battles=300))
+    assert fleet.status().imbalance() == 0
+
+
+HOSTILE = {
+    "wrong types": {"url": "5", "meta": "[1]"},
+    "unknown callback": {"url": "http://127.0.0.1:9/x", "callback": "no_such"},
+    "private callback": {"url": "http://127.0.0.1:9/x", "callback": "__init__"},
+    "10 MB": {"url": "http://127.0.0.1:9/" + "x" * 10_000_000},
+    "no UTF-8": {"url": b"\xff\xfe"},
+    "empty": {"nothing": ""},
+    "a local file": {"url": "file:///etc/hostname"},
+}
+
+
+def test_hostile_entries_become_dead_letters_and_the_crawl_goes_on(fleet_of):
+    fleet = fleet_of("--battles", "100")
+    fleet.queue()
+    for entry in HOSTILE.values():
+        fleet.client().xadd("replays:queue:lane:discovery", entry)
+
+    fleet.crawl()
+
+    letters = fleet.queue().dead_letters()
+    assert len(letters) == len(HOSTILE)
+    assert all(letter["reason"] for letter in letters.values())
+    assert fleet.stored() == sorted(public_ids(battles=100))
+
+
+def test_pause_and_resume_reach_a_running_worker(fleet_of):
+    fleet = fleet_of("--battles", "400", "--latency", "0.05", CONCURRENT_REQUESTS="4")
+    worker = fleet.start()
+    while len(fleet.site.fetched()) < 40:
+        time.sleep(0.02)
+    fleet.run("queue", "pause")
+    time.sleep(1.0)
+    paused_at = len(fleet.site.fetched())
+    time.sleep(1.0)
+
+    assert len(fleet.site.fetched()) == paused_at
+    assert worker.poll() is None
+    fleet.run("queue", "resume")
+    fleet.wait()
+    assert fleet.stored() == sorted(public_ids(battles=400))
+
+
