@@ -22,7 +22,7 @@ class Player:
     rating_after: int | None = None
     """Ladder rating the server announced after the end."""
     team: list[str] = field(default_factory=list)
-    """Species in the order in which they were shown; unseen ones are absent."""
+    """Species in the order in which they were shown, each as it first was; unseen ones missing."""
 
 
 @dataclass(slots=True, repr=False)
@@ -52,6 +52,7 @@ class Battle:
     rating: int | None
     """The rating the site files the replay under."""
     rated: bool
+    """Whether it counts for the ladder; a tournament's battle does not."""
     open_team_sheets: bool
     log: str
     source: Literal["replay", "room"]

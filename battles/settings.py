@@ -12,7 +12,9 @@ SCHEDULER = "extensions.scheduler.Scheduler"
 REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
 
 DOWNLOADER_MIDDLEWARES = {
-    # The site has no pages that lead on; one that does is not the site's.
+    # Of no use to a site of JSON files on one host, and each costs CPU for each request.
+    "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
+    "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     # Ours waits in the queue between two tries; Scrapy's tries again at once.
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
@@ -23,6 +25,7 @@ SPIDER_MIDDLEWARES = {
     # Nearest to the spider: what it drops, no other middleware has to look at.
     "battles.known.KnownBattlesMiddleware": 900,
     # Depth and referrer say nothing here, and would cost bytes in each entry of the queue.
+    "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
     "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
     "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
     # It takes a request that is tried again for one whose meta was copied by mistake.
@@ -42,11 +45,14 @@ EXTENSIONS = {
     "extensions.progress.ProgressBar": 300,
 }
 
+LOG_LEVEL = "INFO"
+LOG_FORMATTER = "extensions.log_format.QuietLogFormatter"
 PROGRESS_UNIT = "battles"
 PROGRESS_TOTAL_STAT = "known/new"
 
 # --- Politeness -----------------------------------------------------------------------------------
 
+DEFAULT_REQUEST_HEADERS = {"Accept": "application/json"}
 CONTACT = os.environ.get("CONTACT", "")
 USER_AGENT = f"battles/0.1 (+{CONTACT or 'no contact'})"
 ROBOTSTXT_OBEY = True
@@ -63,7 +69,7 @@ DOWNLOAD_VERIFY_CERTIFICATES = True
 # --- Limits ---------------------------------------------------------------------------------------
 
 CONCURRENT_REQUESTS = 16
-CONCURRENT_ITEMS = 2  # a reply holds one battle; Scrapy starts this many tasks for each reply
+CONCURRENT_ITEMS = 1  # a reply holds one battle; Scrapy starts this many tasks for each reply
 RETRY_PRIORITY_ADJUST = 0  # a battle tried again stays in its lane
 RETRY_TIMES = 8  # a site that fails one time in ten then loses one battle in a billion
 DOWNLOAD_MAXSIZE = 32 * 1024 * 1024  # bytes; the largest replays have some 500 KB

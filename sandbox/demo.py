@@ -27,7 +27,7 @@ def main() -> int:
     with _site() as (address, offered):
         _say(f"The sandbox site at {address} offers {offered} public battles.")
         began = time.monotonic()
-        status = subprocess.call(
+        status = subprocess.call(  # noqa: S603 -- our own
             _scrapy("crawl", "replays"), cwd=_FOLDER, env=_environment(address)
         )
         seconds = time.monotonic() - began

@@ -13,6 +13,7 @@ import re
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -241,6 +242,7 @@ def _replay(record: dict[str, Any], *, turn: int, later: int) -> Replay:
     )
 
 
+@cache
 def _recorded() -> list[dict[str, Any]]:
     data = files("sandbox").joinpath("replays.jsonl.zst").read_bytes()
     with zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True) as reader:

@@ -184,9 +184,7 @@ def test_a_crowded_second_costs_few_requests():
     crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(5000, 5300)]
     site = ReplaySite([*newer, *crowded])
 
-    walked = walk_through(
-        site, first(format="gen9ou", user=None, since=EPOCH, until=EPOCH + 1)
-    )
+    walked = walk_through(site, first(format="gen9ou", user=None, since=EPOCH, until=EPOCH + 1))
 
     assert walked.found == {replay.id for replay in crowded}
     assert walked.requests <= 18
@@ -236,7 +234,7 @@ class Deaf:
 def test_a_site_that_ignores_before_is_bad(format, until, count):
     walk = first(format=format, user=None, since=None, until=until)
 
-    with pytest.raises(BadReplyError, match="before=[0-9]+ is answered with battles of [0-9]+"):
+    with pytest.raises(BadReplyError, match=r"before=\d+ is answered with battles of \d+"):
         walk_through(Deaf(count), walk)
 
 
@@ -274,6 +272,27 @@ def page(*times: int, has_more: bool = True) -> SearchPage:
     return SearchPage(
         rows, max(times, default=None), min(times, default=None), has_more, unusable=0
     )
+
+
+@pytest.mark.parametrize(
+    ("walk", "time"),
+    [(Walk(format="gen9ou", before=9), 9), (Walk(user="a", before=9), 9), (Walk(before=9), 10)],
+    ids=["of a format", "of a user", "of all formats"],
+)
+def test_a_page_that_begins_a_second_too_late_is_bad(walk, time):
+    with pytest.raises(BadReplyError, match=f"before=9 is answered with battles of {time}"):
+        advance(walk, page(time, 1, has_more=False))
+
+
+@pytest.mark.parametrize(
+    ("walk", "time"),
+    [(Walk(format="gen9ou", before=9), 8), (Walk(before=9), 9)],
+    ids=["of a format", "of all formats"],
+)
+def test_a_page_may_begin_with_the_last_second_that_was_asked_for(walk, time):
+    step = advance(walk, page(time, 1, has_more=False))
+
+    assert [row.uploaded for row in step.rows] == [time, 1]
 
 
 def test_the_last_second_of_a_page_is_asked_for_again():

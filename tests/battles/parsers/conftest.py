@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from battles.items import Battle
 from battles.parsers.replay import parse_replay
-from sandbox.site import Replay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from battles.items import Battle
+    from sandbox.site import Replay
 
 CASSETTES = Path(__file__).parents[2] / "cassettes"
 

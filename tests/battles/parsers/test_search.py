@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -162,9 +163,5 @@ def test_any_list_is_a_page_of_public_battles_or_bad(values):
 def test_any_json_is_a_page_or_a_known_error(value):
     body = json.dumps(value).encode()
 
-    try:
-        page = parse_search(body)
-    except (BadReplyError, RefusedError) as error:
-        assert str(error)
-    else:
-        assert page.unusable >= 0
+    with suppress(BadReplyError, RefusedError):
+        assert parse_search(body).unusable >= 0

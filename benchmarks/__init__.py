@@ -1,0 +1,6 @@
+"""What each promise and speed is measured with, and against whom: `make bench`.
+
+queue      operations a second, and bytes in Redis, against scrapy-redis and Scrapy's own queue
+crawl      CPU per battle of a whole crawl, against scrapy-redis with one object per battle
+rivals     the crawls it is compared with
+"""

@@ -1,0 +1,38 @@
+"""Log nothing of what goes well: at hundreds of pages a second that costs more than it tells."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from scrapy.logformatter import LogFormatter, LogFormatterResult
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from scrapy import Request, Spider
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from twisted.python.failure import Failure
+
+
+class QuietLogFormatter(LogFormatter):
+    """Says that a page was fetched or an item scraped only if the log takes debug messages."""
+
+    def __init__(self, *, is_debugging: bool) -> None:
+        self._is_debugging = is_debugging
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> QuietLogFormatter:
+        level = logging.getLevelName(str(crawler.settings["LOG_LEVEL"]).upper())
+        return cls(is_debugging=not isinstance(level, int) or level <= logging.DEBUG)
+
+    def crawled(
+        self, request: Request, response: Response, spider: Spider
+    ) -> LogFormatterResult | None:
+        return super().crawled(request, response, spider) if self._is_debugging else None
+
+    def scraped(
+        self, item: Any, response: Response | Failure | None, spider: Spider  # noqa: ANN401 -- any item
+    ) -> LogFormatterResult | None:
+        return super().scraped(item, response, spider) if self._is_debugging else None

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+
+@pytest.fixture
+def full(archive, battles):
+    archive.keep(battles)
+    return archive
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(
+    ("name", "arguments", "read"),
+    [
+        pytest.param("x.parquet", [], pd.read_parquet, id="parquet"),
+        pytest.param("folder", [], pd.read_parquet, id="a folder"),
+        pytest.param("x.jsonl", [], lambda p: pd.read_json(p, lines=True), id="jsonl"),
+        pytest.param(
+            "x.jsonl.zst", ["--as", "jsonl"], lambda p: pd.read_json(p, lines=True), id="jsonl.zst"
+        ),
+    ],
+)
+def test_everything_is_written_to(scrapy, battles, tmp_path, name, arguments, read):
+    target = tmp_path / name
+
+    outcome = scrapy("export", "--to", str(target), *arguments)
+
+    assert (outcome.status, outcome.lines) == (0, [f"{len(battles)} battles in {target}"])
+    assert set(read(target)["id"]) == {battle.id for battle in battles}
+
+
+@pytest.mark.usefixtures("full")
+def test_filters_are_obeyed(scrapy, battles, tmp_path):
+    target = tmp_path / "x.parquet"
+
+    scrapy("export", "--to", str(target), "--format", "gen9ou")
+
+    expected = {battle.id for battle in battles if battle.formatid == "gen9ou"}
+    assert set(pd.read_parquet(target)["id"]) == expected
+
+
+@pytest.mark.usefixtures("full")
+def test_the_outcome_is_printed_as_json(scrapy, battles, tmp_path):
+    target = tmp_path / "x.parquet"
+
+    outcome = scrapy("export", "--json", "--to", str(target))
+
+    printed = [json.loads(line) for line in outcome.lines]
+    assert printed == [{"battles": len(battles), "to": str(target)}]
+
+
+@pytest.mark.usefixtures("full")
+def test_pseudonyms_replace_every_name(scrapy, battles, tmp_path):
+    target = tmp_path / "x.parquet"
+
+    scrapy("export", "--to", str(target), "--pseudonyms", PSEUDONYM_KEY="a key")
+
+    names = {player["name"] for players in pd.read_parquet(target)["players"] for player in players}
+    assert not names & {player.name for battle in battles for player in battle.players}
+    assert all(name.startswith("player-") for name in names)
+
+
+@pytest.mark.usefixtures("full")
+def test_nothing_found_is_said_so(scrapy, battles, tmp_path):
+    outcome = scrapy("export", "--to", str(tmp_path / "x.jsonl"), "--player", "Nobody At All")
+
+    assert outcome.status == 1
+    assert outcome.complaint == f"nothing found among {len(battles)} battles: loosen the filters"
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(
+    ("to", "arguments", "complaint"),
+    [
+        pytest.param("x.parquet", ["--as", "jsonl"], "would be parquet, not jsonl", id="ending"),
+        pytest.param(".", [], "is there already: name a new folder", id="a full folder"),
+        pytest.param("file/x.parquet", [], "File exists", id="below a file"),
+    ],
+)
+def test_a_target_that_will_not_do_is_said_so(scrapy, tmp_path, to, arguments, complaint):
+    (tmp_path / "file").touch()
+
+    outcome = scrapy("export", "--to", str(tmp_path / to), *arguments)
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert complaint in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        pytest.param([], "say where to: `scrapy export --to", id="no target"),
+        pytest.param(["--to", ""], "say where to: `scrapy export --to", id="an empty target"),
+        pytest.param(["--to", "x", "y"], "say where to: `scrapy export --to", id="two targets"),
+        pytest.param(["--to", "x", "--as", "csv"], "argument --as: invalid choice", id="form"),
+        pytest.param(["--to", "x", "--until", "x"], "--until='x' is no date", id="date"),
+        pytest.param(["--to", "x", "--pseudonyms"], "--pseudonyms needs a secret", id="no key"),
+    ],
+)
+def test_a_wrong_call_is_said_so_before_anything_is_opened(scrapy, arguments, complaint):
+    outcome = scrapy("export", *arguments, REDIS_URL="redis://127.0.0.1:1", PSEUDONYM_KEY="")
+
+    assert outcome.status == 2
+    assert outcome.complaint.startswith(complaint)
+
+
+def test_a_missing_segment_is_said_so_and_leaves_no_file(scrapy, full, tmp_path):
+    for path in (full.folder / "data").rglob("*.zst"):
+        path.unlink()
+
+    outcome = scrapy("export", "--to", str(tmp_path / "x.parquet"))
+
+    assert outcome.status == 1
+    assert "nor in the spool of this machine" in outcome.complaint
+    assert list(tmp_path.glob("*x.parquet*")) == []
+
+
+def test_help_names_the_options(scrapy):
+    outcome = scrapy("export", "--help")
+
+    assert outcome.status == 0
+    assert {"--to", "--as", "--pseudonyms", "--format"} <= set(outcome.output.split())
+    assert "Write stored battles as Parquet or JSON Lines" in outcome.output

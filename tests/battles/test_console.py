@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from redis.exceptions import ResponseError
+from scrapy.cmdline import execute
+
+from battles.corpus import Corpus
+from extensions.storage import FolderStorage, StorageError
+
+ROOT = Path(__file__).parents[2]
+SECRET = "a-secret"  # noqa: S105 -- nobody's
+
+COMMANDS = pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["battle", "gen9ou-1"], id="battle"),
+        pytest.param(["search"], id="search"),
+        pytest.param(["export", "--to", "/nowhere/x.parquet"], id="export"),
+        pytest.param(["reindex"], id="reindex"),
+    ],
+)
+
+
+@COMMANDS
+def test_a_redis_that_is_away_is_said_so_in_one_line(scrapy, command):
+    outcome = scrapy(*command, REDIS_URL="redis://127.0.0.1:1")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith("Redis does not answer: Error 111 connecting to 127.0.0.1")
+    assert outcome.complaint.endswith("; check REDIS_URL")
+
+
+def test_a_redis_that_is_away_is_given_up_in_some_seconds(scrapy, monkeypatch):
+    waits = []
+    monkeypatch.setattr("redis.retry.sleep", waits.append)
+
+    scrapy("search", REDIS_URL="redis://127.0.0.1:1")
+
+    assert sum(waits) < 15
+
+
+@COMMANDS
+def test_an_archive_url_that_is_none_is_said_so_in_one_line(scrapy, command):
+    outcome = scrapy(*command, ARCHIVE_URL=f"s3://key:{SECRET}@bucket/prefix")
+
+    assert (outcome.status, outcome.output) == (2, "")
+    assert outcome.complaint.startswith("ARCHIVE_URL is 's3://***@bucket/prefix': give a folder or")
+    assert SECRET not in outcome.errors
+
+
+@COMMANDS
+def test_a_redis_url_that_is_none_is_said_so_in_one_line(scrapy, command):
+    outcome = scrapy(*command, REDIS_URL=f"redis://:pass/{SECRET}@host")
+
+    assert (outcome.status, outcome.output) == (2, "")
+    assert outcome.complaint.startswith("REDIS_URL makes no sense: give redis://")
+    assert SECRET not in outcome.errors
+
+
+@COMMANDS
+def test_a_machine_without_redis_is_said_so_in_one_line(scrapy, command, monkeypatch, tmp_path):
+    monkeypatch.setattr("extensions.embedded.shutil.which", lambda _name: None)
+    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: None)
+
+    outcome = scrapy(*command, REDIS_URL="", EMBEDDED_REDIS_DIR=str(tmp_path / "redis"))
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith("no redis-server found: install Redis")
+
+
+@pytest.mark.parametrize(
+    ("error", "complaint"),
+    [
+        pytest.param(StorageError("s3://bucket: no"), "s3://bucket: no", id="store"),
+        pytest.param(OSError(28, "No space"), "[Errno 28] No space", id="disk"),
+        pytest.param(
+            ResponseError("OOM"), "Redis does not answer: OOM; check REDIS_URL", id="redis"
+        ),
+    ],
+)
+def test_what_goes_wrong_on_the_way_is_said_in_one_line(scrapy, monkeypatch, error, complaint):
+    monkeypatch.setattr(Corpus, "search", lambda *_: fail(error))
+
+    outcome = scrapy("search")
+
+    assert (outcome.status, outcome.complaint) == (1, complaint)
+
+
+def test_a_store_that_is_away_is_said_so_in_one_line(scrapy, archive, battles, monkeypatch):
+    archive.keep(battles[:3])
+    monkeypatch.setattr(FolderStorage, "read", lambda *_: fail(StorageError("not now")))
+
+    outcome = scrapy("battle", battles[0].id)
+
+    assert (outcome.status, outcome.complaint) == (1, "not now")
+
+
+def test_ctrl_c_ends_a_command_without_a_word(scrapy, monkeypatch):
+    monkeypatch.setattr(Corpus, "search", lambda *_: fail(KeyboardInterrupt()))
+
+    outcome = scrapy("search")
+
+    assert (outcome.status, outcome.output, outcome.errors) == (130, "", "")
+
+
+def test_what_is_left_for_a_reader_who_has_enough_is_thrown_away(scrapy, monkeypatch, tmp_path):
+    def search(*_):
+        sys.stdout.write("left")
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Corpus, "search", search)
+    with (tmp_path / "output").open("w") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        outcome = scrapy("search")
+
+    assert (outcome.status, outcome.errors) == (0, "")
+    assert (tmp_path / "output").read_text() == ""
+
+
+def fail(error: BaseException):
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        pytest.param("battle", "Show one stored battle", id="battle"),
+        pytest.param("search", "List stored battles, newest first", id="search"),
+        pytest.param("export", "Write stored battles as Parquet or JSON Lines", id="export"),
+        pytest.param("reindex", "Rebuild the index from the segments", id="reindex"),
+    ],
+)
+def test_scrapy_lists_our_commands_with_a_sentence_each(command, sentence, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+    with pytest.raises(SystemExit) as ended:
+        execute(["scrapy"])
+
+    assert ended.value.code == 0
+    assert [command, *sentence.split()] in [
+        line.split() for line in capsys.readouterr().out.splitlines()
+    ]
+
+
+# --- In a process of its own ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def start(places):
+    """Start `scrapy` as a shell does."""
+    options = [word for pair in places.items() for word in ("-s", "=".join(pair))]
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(  # noqa: S603 -- our own commands
+            [sys.executable, "-m", "scrapy", *arguments, *options],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_a_shell_gets_what_it_asked_for(start, archive, battles):
+    archive.keep(battles)
+
+    process = start("search", "--json", "--limit", "1000")
+    output, errors = process.communicate()
+
+    assert (process.returncode, errors) == (0, "")
+    assert {json.loads(line)["id"] for line in output.splitlines()} == {b.id for b in battles}
+
+
+def test_a_shell_is_told_what_is_wrong(start):
+    process = start("search", "--limit", "none")
+    output, errors = process.communicate()
+
+    assert (process.returncode, output) == (2, "")
+    assert errors.endswith("error: --limit='none': give a whole number above zero\n")
+
+
+@pytest.mark.parametrize("limit", ["5", "1000"], ids=["before the end", "in the middle"])
+def test_a_reader_who_has_enough_ends_a_command_without_a_word(start, archive, battles, limit):
+    archive.keep(battles)
+    process = start("search", "--json", "--limit", limit)
+
+    process.stdout.close()
+
+    assert process.stderr.read() == ""
+    assert process.wait() == 0

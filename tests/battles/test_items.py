@@ -1,0 +1,13 @@
+"""What the spiders yield."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from battles.items import Battle
+
+
+@given(st.builds(Battle))
+def test_a_battle_shows_its_id_and_spares_its_log(battle):
+    assert repr(battle) == f"<Battle {battle.id}>"

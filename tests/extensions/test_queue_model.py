@@ -1,0 +1,375 @@
+"""The queue's scripts over a real Redis, step by step beside a model in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from redis import Redis
+
+from extensions.dead_letters import Failure, write_letter
+from extensions.keys import LANES, QueueKeys
+from extensions.queue import GROUP, Add, Bury, Done, Leased, Operation, RequestQueue, Return
+from tests.conftest import Clock
+
+LEASE = 30.0
+AGES = 3_600_000
+"""Milliseconds after which any lease has run out."""
+
+lanes = st.integers(1, 3)
+delays = st.sampled_from([0.0, 0.0, 5.0, 60.0])
+urls = st.integers(0, 9).map("u{}".format)
+names = st.sampled_from(["", "", "", "w1", "w2"])
+workers = st.sampled_from(["ann", "bob", "cleo"])
+outcomes = st.sampled_from(["archived", "followed", "gone"])
+times = st.sampled_from([1, 1, 2])
+"""How often a commit arrives: twice when its first reply was lost."""
+picks = st.integers(0, 10_000)
+
+
+@dataclass(eq=False)
+class Entry:
+    """A request as the model has it."""
+
+    url: str
+    lane: int
+    watcher: str = ""
+    due: float | None = None
+    """Delayed until then."""
+    holder: str = ""
+    is_overdue: bool = False
+    """The lease has run out."""
+    deliveries: int = 0
+
+    @property
+    def place(self) -> str:
+        if self.due is not None:
+            return "delayed"
+        return "leased" if self.holder else "queued"
+
+    def fields(self) -> dict[str, str]:
+        return {"url": self.url, **({"watcher": self.watcher} if self.watcher else {})}
+
+
+@dataclass
+class Model:
+    """What a queue is: a list of entries, a set of what was seen, and counts."""
+
+    clock: Clock
+    state: str = "running"
+    entries: list[Entry] = field(default_factory=list)
+    letters: dict[str, tuple[Entry, bool]] = field(default_factory=dict)
+    """By number: the entry, and whether its letter can be put back."""
+    seen: set[str] = field(default_factory=set)
+    counts: Counter = field(default_factory=Counter)
+    held: dict[str, Entry] = field(default_factory=dict)
+    """Leased entries by their ids in Redis."""
+    letter_count: int = 0
+
+    @property
+    def watchers(self) -> set[str]:
+        return {entry.watcher for entry in self.entries if entry.watcher}
+
+    def apply(self, operation: Operation) -> bool:
+        match operation:
+            case Add(lane, fields, seen, delay):
+                return self.add(Entry(fields["url"], lane, fields.get("watcher", "")), seen, delay)
+            case Done(leased, outcome):
+                return self.take(leased, outcome) is not None
+            case Return(leased, lane, fields, delay):
+                return self.give(
+                    leased, Entry(fields["url"], lane, fields.get("watcher", "")), delay
+                )
+            case Bury(leased, letter):
+                return self.bury(leased, can_return=bool(letter["fields"]))
+
+    def add(self, entry: Entry, seen: tuple[int, str] | None, delay: float) -> bool:
+        if entry.watcher in self.watchers:
+            return False
+        if seen is not None and entry.url in self.seen:
+            return False
+        if seen is not None:
+            self.seen.add(entry.url)
+        self.put(entry, delay)
+        self.counts["discovered", entry.lane] += 1
+        return True
+
+    def put(self, entry: Entry, delay: float = 0.0) -> None:
+        entry.due = self.clock.now + delay if delay else None
+        self.entries.append(entry)
+
+    def take(self, leased: Leased, outcome: str) -> Entry | None:
+        entry = self.held.pop(leased.id, None)
+        if entry is not None:
+            self.entries.remove(entry)
+            self.counts[outcome, entry.lane] += 1
+        return entry
+
+    def give(self, leased: Leased, new: Entry, delay: float) -> bool:
+        entry = self.take(leased, "discovered")
+        if entry is None:
+            return False
+        self.counts["discovered", entry.lane] -= 2
+        self.counts["discovered", new.lane] += 1
+        self.put(new, delay)
+        return True
+
+    def bury(self, leased: Leased, *, can_return: bool) -> bool:
+        entry = self.take(leased, "dead")
+        if entry is None:
+            return False
+        self.letter_count += 1
+        self.letters[str(self.letter_count)] = entry, can_return
+        return True
+
+    def settle(self, number: str, *, drop: bool) -> bool:
+        entry, can_return = self.letters.get(number, (None, False))
+        if entry is None or not (drop or can_return):
+            return False
+        del self.letters[number]
+        self.counts["dead", entry.lane] -= 1
+        if drop or entry.watcher in self.watchers:
+            self.counts["dropped", entry.lane] += 1
+        else:
+            self.put(Entry(entry.url, entry.lane, entry.watcher))
+        return True
+
+    def wake_delayed(self) -> None:
+        for entry in self.entries:
+            if entry.due is not None and entry.due <= self.clock.now:
+                entry.due = None
+
+    def hand_over(self, leased: Leased, worker: str) -> None:
+        """Give a queued entry to a worker; any of those that look the same."""
+        url = leased.fields[b"url"].decode()
+        entry = next(
+            e for e in self.entries if (e.place, e.url, e.lane) == ("queued", url, leased.lane)
+        )
+        entry.holder, entry.deliveries, entry.is_overdue = worker, 1, False
+        self.held[leased.id] = entry
+
+    def ledger(self) -> dict[str, dict[str, int]]:
+        """Count as `Status.lanes` does; what is zero is left out."""
+        counts = self.counts + Counter((entry.place, entry.lane) for entry in self.entries)
+        return {
+            name: {what: n for (what, lane), n in counts.items() if lane == number and n}
+            for number, name in enumerate(LANES, start=1)
+        }
+
+
+class QueueMachine(RuleBasedStateMachine):
+    """Does whatever workers and people can do to a queue, in any order."""
+
+    redis: Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.redis.flushdb()
+        self.clock = Clock()
+        self.model = Model(self.clock)
+        self.handed: list[Leased] = []
+        """Whatever any worker was ever given."""
+        self.queues = {
+            worker: RequestQueue(self.redis, "test", worker=worker, lease=LEASE, clock=self.clock)
+            for worker in ("ann", "bob", "cleo")
+        }
+
+    @initialize()
+    def open(self) -> None:
+        for queue in self.queues.values():
+            queue.open()
+
+    def commit(self, operations: list[Operation], often: int) -> None:
+        """Commit as often as given; the effects must be the model's each time."""
+        for _ in range(often):
+            effects = self.queues["ann"].commit(operations)
+
+            assert effects == [self.model.apply(operation) for operation in operations]
+
+    def add_of(self, url: str, lane: int, watcher: str, delay: float, *, twice: bool) -> Add:
+        fields = {"url": url, **({"watcher": watcher} if watcher else {})}
+        seen = None if twice else (int(url[1:]) % 3, url[1:])
+        return Add(lane, fields, seen, delay)
+
+    def pick(self, number: int) -> Leased:
+        return self.handed[number % len(self.handed)]
+
+    def held_by(self, worker: str) -> list[Leased]:
+        """What a worker believes to hold: it does not know what others took over."""
+        mine = {id for id, entry in self.model.held.items() if entry.holder == worker}
+        return [leased for leased in self.handed if leased.id in mine]
+
+    @rule(url=urls, lane=lanes, watcher=names, delay=delays, twice=st.booleans(), often=times)
+    def add(self, url, lane, watcher, delay, twice, often):
+        self.commit([self.add_of(url, lane, watcher, delay, twice=twice)], often)
+
+    @rule(worker=workers, count=st.integers(0, 5))
+    def lease(self, worker, count):
+        state, leased = self.queues[worker].lease(count)
+
+        self.model.wake_delayed()
+        assert state == self.model.state
+        queued = [entry for entry in self.model.entries if entry.place == "queued"]
+        expected = 0 if state == "paused" else min(count, len(queued))
+        urgent = sorted(entry.lane for entry in queued)[:expected]
+        assert [one.lane for one in leased] == urgent
+        for one in leased:
+            self.model.hand_over(one, worker)
+        self.handed += leased
+
+    @precondition(lambda self: self.handed)
+    @rule(number=picks, outcome=outcomes, often=times)
+    def finish(self, number, outcome, often):
+        self.commit([Done(self.pick(number), outcome)], often)
+
+    @precondition(lambda self: self.handed)
+    @rule(number=picks, url=urls, lane=lanes, delay=delays, often=times)
+    def finish_with_a_new_request(self, number, url, lane, delay, often):
+        new = self.add_of(url, lane, "", delay, twice=False)
+        self.commit([new, Done(self.pick(number), "followed"), new], often)
+
+    @precondition(lambda self: self.handed)
+    @rule(number=picks, lane=lanes, delay=delays, often=times)
+    def give_up_for_now(self, number, lane, delay, often):
+        leased = self.pick(number)
+        fields = {name.decode(): value.decode() for name, value in leased.fields.items()}
+        self.commit([Return(leased, lane, fields, delay)], often)
+
+    @precondition(lambda self: self.handed)
+    @rule(number=picks, is_readable=st.booleans(), often=times)
+    def bury(self, number, is_readable, often):
+        leased = self.pick(number)
+        letter = write_letter(leased, Failure("why"), attempts=1, queued_at=1.0, now=2.0)
+        self.commit([Bury(leased, letter if is_readable else letter | {"fields": []})], often)
+
+    @rule(numbers=st.lists(st.integers(1, 8).map(str), max_size=4), drop=st.booleans())
+    def settle_letters(self, numbers, drop):
+        queue = self.queues["bob"]
+
+        settled = queue.drop(numbers) if drop else queue.requeue(numbers)
+
+        assert settled == [n for n in numbers if self.model.settle(n, drop=drop)]
+
+    @rule(seconds=st.sampled_from([0.0, 4.0, 5.0, 60.0]))
+    def wait(self, seconds):
+        self.clock.now += seconds
+
+    @rule(state=st.sampled_from(["running", "running", "paused", "draining"]))
+    def steer(self, state):
+        self.queues["cleo"].set_state(state)
+        self.model.state = state
+
+    @rule(worker=workers)
+    def fall_silent(self, worker):
+        for leased in self.held_by(worker):
+            lane = QueueKeys("test").lanes[leased.lane - 1]
+            self.redis.xclaim(lane, GROUP, worker, 0, [leased.id], idle=AGES, justid=True)
+            self.model.held[leased.id].is_overdue = True
+
+    @rule(worker=workers)
+    def renew(self, worker):
+        # All that it ever had: what is over, or others took over, is left alone.
+        self.queues[worker].renew(self.handed)
+
+        for entry in self.model.held.values():
+            if entry.holder == worker:
+                entry.is_overdue = False
+
+    @rule(worker=workers)
+    def leave(self, worker):
+        self.queues[worker].give_back(self.held_by(worker))
+
+        for entry in self.model.held.values():
+            if entry.holder == worker:
+                entry.is_overdue = True
+                entry.deliveries -= 1
+
+    @rule(worker=workers)
+    def reclaim(self, worker):
+        overdue = {id: entry for id, entry in self.model.held.items() if entry.is_overdue}
+
+        reclaimed = self.queues[worker].reclaim()
+
+        for entry in overdue.values():
+            entry.holder, entry.is_overdue = worker, False
+            entry.deliveries += 1
+        assert {one.id: one.deliveries for one in reclaimed} == {
+            id: entry.deliveries for id, entry in overdue.items()
+        }
+        self.handed += reclaimed
+
+    @rule()
+    def forget_if_finished(self):
+        left = self.queues["ann"].status(forget_if_finished=True).left
+
+        if left == 0:
+            self.model.seen.clear()
+
+    @rule(sure=st.sampled_from([True, False, False, False]))
+    def purge(self, sure):
+        if sure:
+            self.queues["ann"].purge()
+            self.model = Model(self.clock)
+
+    @invariant()
+    def the_status_is_the_models(self):
+        status = self.queues["ann"].status()
+
+        model = self.model
+        lanes = {
+            name: {what: n for what, n in lane.items() if n} for name, lane in status.lanes.items()
+        }
+        watchers = len(model.watchers)
+        assert lanes == model.ledger()
+        assert status.imbalance() == 0
+        assert (status.state, status.watchers) == (model.state, watchers)
+        assert status.left == len(model.entries) - watchers
+        assert status.dead_letters == len(model.letters)
+
+    @invariant()
+    def nothing_is_lost(self):
+        streams = [self.redis.xrange(lane) for lane in QueueKeys("test").lanes]
+
+        urls = Counter(fields[b"url"].decode() for entries in streams for _, fields in entries)
+        there = [entry for entry in self.model.entries if entry.due is None]
+        assert urls == Counter(entry.url for entry in there)
+
+    @invariant()
+    def every_lease_has_the_one_holder_it_should(self):
+        holders = {
+            pending["message_id"].decode(): pending["consumer"].decode()
+            for lane in QueueKeys("test").lanes
+            for pending in self.redis.xpending_range(lane, GROUP, "-", "+", 1000)
+        }
+
+        assert holders == {id: entry.holder for id, entry in self.model.held.items()}
+
+    @invariant()
+    def there_is_one_watcher_of_a_name(self):
+        names = [entry.watcher for entry in self.model.entries if entry.watcher]
+
+        assert len(names) == len(set(names))
+
+
+@pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")
+def test_the_queue_does_what_its_model_does(redis):
+    class Machine(QueueMachine):
+        pass
+
+    Machine.redis = redis
+
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(max_examples=60, stateful_step_count=40, deadline=None, print_blob=True),
+    )

@@ -1,0 +1,99 @@
+"""The whole project: what it names exists, and what it reads is documented."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+from scrapy.spiderloader import SpiderLoader
+from scrapy.utils.misc import load_object
+from scrapy.utils.project import get_project_settings
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("battles", "extensions")
+COMPONENTS = ("SPIDER_MIDDLEWARES", "DOWNLOADER_MIDDLEWARES", "ITEM_PIPELINES", "EXTENSIONS")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRAPYS_OWN = {
+    "RETRY_ENABLED",
+    "RETRY_TIMES",
+    "RETRY_HTTP_CODES",
+    "RETRY_EXCEPTIONS",
+    "HTTPERROR_ALLOWED_CODES",
+    "HTTPERROR_ALLOW_ALL",
+}
+
+
+def sources() -> list[Path]:
+    return [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+
+
+def modules() -> list[str]:
+    return [
+        module.name
+        for package in PACKAGES
+        for module in pkgutil.walk_packages([str(ROOT / package)], f"{package}.")
+    ]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_every_module_says_in_a_sentence_what_it_is_for(name):
+    docstring = importlib.import_module(name).__doc__ or ""
+
+    first = docstring.strip().splitlines()[0]
+
+    assert re.fullmatch(r"[A-Z`].{10,98}[.,?:]", first)
+
+
+@pytest.mark.parametrize("setting", COMPONENTS)
+def test_every_component_that_the_settings_name_loads(setting):
+    components = get_project_settings().getdict(setting)
+
+    loaded = [load_object(path) for path, order in components.items() if order is not None]
+
+    assert loaded
+
+
+@pytest.mark.parametrize("setting", ["SCHEDULER", "REQUEST_FINGERPRINTER_CLASS"])
+def test_every_class_that_the_settings_name_loads(setting):
+    assert load_object(get_project_settings()[setting])
+
+
+@pytest.mark.parametrize("name", SpiderLoader(get_project_settings()).list())
+def test_every_spider_starts_without_arguments(name):
+    spider = SpiderLoader(get_project_settings()).load(name)()
+
+    assert spider.name == name
+
+
+def test_every_setting_that_is_read_is_in_the_readme():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+    read = set(re.findall(r'settings\.get\w*\(\s*"([A-Z_]+)"', text))
+    read |= set(re.findall(r'settings\["([A-Z_]+)"\]', text))
+
+    missing = {name for name in read - SCRAPYS_OWN if f"`{name}`" not in README}
+
+    assert read
+    assert not missing
+
+
+def test_every_setting_in_the_readme_is_read():
+    table = README.partition("## Settings")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"`([A-Z][A-Z_]+)`", table.replace("Scrapy's own", "")))
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+
+    assert not {name for name in documented if f'"{name}"' not in text}
+
+
+def test_every_module_is_on_the_map():
+    names = {path.name for path in sources() if path.parent.name in PACKAGES}
+
+    missing = {name for name in names if name != "__init__.py" and f"`{name}`" not in README}
+
+    assert not missing
+
+
+def test_no_python_lies_where_scrapyd_would_be_shadowed():
+    assert not list((ROOT / "scrapyd").rglob("*.py"))
