@@ -141,11 +141,15 @@ def places(archive, redis_url) -> dict[str, str]:
 
 
 @pytest.fixture
-def scrapy(places, monkeypatch, capsys) -> Callable[..., Outcome]:
-    """Run a command of Scrapy in this process."""
+def _project(monkeypatch) -> None:
+    """Have Scrapy find the project, and forget it afterwards."""
     monkeypatch.chdir(ROOT)
-    # None of the machine's own settings may leak in, nor Scrapy's note of the project leak out.
     monkeypatch.setenv("SCRAPY_SETTINGS_MODULE", "battles.settings")
+
+
+@pytest.fixture
+def scrapy(_project, places, monkeypatch, capsys) -> Callable[..., Outcome]:
+    """Run a command of Scrapy in this process."""
     monkeypatch.setattr("redis.retry.sleep", lambda _seconds: None)
 
     def run(*arguments: str, **settings: str) -> Outcome:

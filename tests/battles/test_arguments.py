@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from battles.arguments import (
@@ -122,6 +122,7 @@ def test_what_is_no_flag_is_refused(text):
 
 
 @pytest.mark.parametrize("read", [read_names, read_time, read_count, read_flag])
+@settings(deadline=None)
 @given(text=st.text() | st.datetimes().map(str))
 @example(text="9999-12-31T23:59-23:59")
 def test_any_text_is_a_value_or_an_argument_error(read, text):

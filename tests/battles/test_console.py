@@ -135,16 +135,14 @@ def fail(error: BaseException):
         pytest.param("reindex", "Rebuild the index from the segments", id="reindex"),
     ],
 )
-def test_scrapy_lists_our_commands_with_a_sentence_each(command, sentence, capsys, monkeypatch):
-    monkeypatch.chdir(ROOT)
-
+@pytest.mark.usefixtures("_project")
+def test_scrapy_lists_our_commands_with_a_sentence_each(command, sentence, capsys):
     with pytest.raises(SystemExit) as ended:
         execute(["scrapy"])
 
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ended.value.code == 0
-    assert [command, *sentence.split()] in [
-        line.split() for line in capsys.readouterr().out.splitlines()
-    ]
+    assert [command, *sentence.split()] in lines
 
 
 # --- In a process of its own ----------------------------------------------------------------------

@@ -227,19 +227,21 @@ def test_more_battles_than_fit_one_round_trip_come_once_and_in_order(index):
 @pytest.mark.parametrize(
     "time",
     [
-        pytest.param(NOVEMBER + DAY, id="later that month"),
+        pytest.param(NOVEMBER + 3 * DAY, id="later that month"),
+        pytest.param(NOVEMBER, id="earlier that month"),
         pytest.param(NOVEMBER - DAY, id="an earlier month"),
         pytest.param(DECEMBER + DAY, id="a later month"),
     ],
 )
 def test_a_battle_whose_time_changed_comes_once_at_its_new_time(index, time):
-    index.add([entry("gen9ou-1", time=NOVEMBER), entry("gen9ou-2", time=NOVEMBER + 60)])
+    old, between = NOVEMBER + 2 * DAY, NOVEMBER + DAY
+    index.add([entry("gen9ou-1", time=old), entry("gen9ou-2", time=between)])
 
     index.add([entry("gen9ou-1", time=time, fetched_at=DECEMBER + 1)])
 
-    newest_first = sorted([(time, "gen9ou-1"), (NOVEMBER + 60, "gen9ou-2")], reverse=True)
+    newest_first = sorted([(time, "gen9ou-1"), (between, "gen9ou-2")], reverse=True)
     assert ids(index) == [id for _, id in newest_first]
-    assert "gen9ou-1" not in ids(index, since=NOVEMBER, until=NOVEMBER + 1)
+    assert "gen9ou-1" not in ids(index, since=old, until=old + 1)
 
 
 def test_a_battle_whose_time_changed_back_comes_once(index):
@@ -288,7 +290,7 @@ _ENTRIES = st.builds(
     id=st.sampled_from(["gen9ou-1", "gen9ou-2", "gen9ou-3", "gen1ou-1", "gen1ou-2"]),
     players=st.sets(st.sampled_from(["Ash", "Misty", "Brock", "Gary", "É"]), max_size=4).map(tuple),
     rating=st.none() | st.integers(1000, 1010),
-    time=st.sampled_from([NOVEMBER - 1, NOVEMBER, NOVEMBER + 1, DECEMBER - 1, DECEMBER]),
+    time=st.sampled_from([NOVEMBER - 1, *range(NOVEMBER, NOVEMBER + 4), DECEMBER - 1, DECEMBER]),
     fetched_at=st.integers(1, 4),
 )
 _QUERIES = st.builds(

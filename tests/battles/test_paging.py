@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from battles.paging import Step, Walk, advance, first
@@ -125,7 +125,7 @@ def inside(replays: list[Replay], since: int | None, until: int | None) -> list[
     ids=["of a format", "of a user", "of a user in a format", "of another user"],
 )
 @given(replays=seconds(), window=windows)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_a_filtered_walk_finds_every_battle_of_its_window(replays, window, format, user):
     since, until = window
     listed = [
@@ -146,7 +146,7 @@ def test_a_filtered_walk_finds_every_battle_of_its_window(replays, window, forma
 
 
 @given(replays=seconds(), window=windows)
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 def test_a_walk_over_all_formats_finds_all_but_those_no_page_shows(replays, window):
     wanted = inside(replays, *window)
     crowded = {
@@ -348,6 +348,7 @@ walks = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(walks)
 def test_a_walk_outlives_a_queue(walk):
     stored = json.dumps(walk.fields())

@@ -178,6 +178,7 @@ ASH = Pseudonyms("a secret").of("Ash")
         ("|-heal|p1a: X|1/1|[wisher] Ash", f"|-heal|p1a: X|1/1|[wisher] {ASH}"),
         ("|switch|p1a: Ash's|Ash, L1|1/1", f"|switch|p1a: {ASH}'s|Ash, L1|1/1"),
         ("|move|p1a: X|Ash|p2a: Y", "|move|p1a: X|Ash|p2a: Y"),
+        ("|cant|p2a: Ash|Ash", f"|cant|p2a: {ASH}|Ash"),
         ("|-hint|Ash", f"|-hint|{ASH}"),
         ("|unheard of|Ash", f"|unheard of|{ASH}"),
         ("|-message|Ashes, Nash and Ash2", "|-message|Ashes, Nash and Ash2"),
@@ -229,12 +230,12 @@ def test_a_longer_name_is_replaced_before_the_shorter_that_begins_it(pseudonyms)
 
 
 def test_whoever_takes_a_seat_during_the_battle_is_replaced(pseudonyms):
-    battle = battle_of("|player|p1|Ash|1|", "|player|p1|Misty|1|", "|win|Misty")
+    battle = battle_of("|player|p1|Ash|1|", "|player|p1|Misty|1|", "|-message|Misty forfeited.")
 
-    copy = pseudonyms.replace_in(battle)
+    log = pseudonyms.replace_in(battle).log
 
-    assert "Misty" not in copy.log
-    assert copy.winner == pseudonyms.of("Misty")
+    assert log.endswith(f"|-message|{pseudonyms.of('Misty')} forfeited.")
+    assert "Misty" not in log
 
 
 def test_two_that_win_together_keep_their_own_pseudonyms(pseudonyms):

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.items import Battle, Player
@@ -55,6 +55,7 @@ BATTLE = Battle(
 )
 
 
+@settings(deadline=None)
 @given(battles)
 def test_a_battle_outlives_its_record(battle):
     assert decode(encode(battle)) == battle
@@ -115,6 +116,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     st.binary()
     | json_values.map(lambda value: json.dumps(value).encode())

@@ -41,7 +41,7 @@ def die(when: str, place: str, nth: int) -> None:
     setattr(owner, name, deadly)
 
 
-def work(folder: Path) -> None:
+def work(folder: Path) -> spool.Spool:
     """Fill two segments and a half, and say what is durable."""
     storage = FolderStorage(folder / "data")
     worker = spool.Spool(folder / "spool", storage, worker="killed", segment_records=6)
@@ -51,19 +51,22 @@ def work(folder: Path) -> None:
         sys.stdout.buffer.write(b"".join(line + b"\n" for line in lines))
         sys.stdout.flush()
         worker.store()
+    return worker
 
 
-def recover(folder: Path) -> None:
+def recover(folder: Path) -> spool.Spool:
     """Bring in what an earlier process left."""
     storage = FolderStorage(folder / "data")
     worker = spool.Spool(folder / "spool", storage, worker="second", segment_records=6)
     for _ in worker.recover():
         pass
+    return worker
 
 
 if __name__ == "__main__":
     task, path, *point = sys.argv[1:]
     if point:
         die(point[0], point[1], int(point[2]))
-    {"work": work, "recover": recover}[task](Path(path))
+    # Held until the end: a spool that nobody holds gives up its lock.
+    held = {"work": work, "recover": recover}[task](Path(path))
     sys.stdin.read()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -16,26 +17,35 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from redis import Redis
 
 from extensions.dead_letters import Failure, write_letter
 from extensions.keys import LANES, QueueKeys
 from extensions.queue import GROUP, Add, Bury, Done, Leased, Operation, RequestQueue, Return
 from tests.conftest import Clock
 
+if TYPE_CHECKING:
+    from redis import Redis
+
 LEASE = 30.0
 AGES = 3_600_000
 """Milliseconds after which any lease has run out."""
 
 lanes = st.integers(1, 3)
-delays = st.sampled_from([0.0, 0.0, 5.0, 60.0])
-urls = st.integers(0, 9).map("u{}".format)
-names = st.sampled_from(["", "", "", "w1", "w2"])
+delays = st.sampled_from([0.0, 0.0, 0.0, 5.0, 60.0])
+names = st.sampled_from(["", "", "w1", "w2"])
 workers = st.sampled_from(["ann", "bob", "cleo"])
 outcomes = st.sampled_from(["archived", "followed", "gone"])
 times = st.sampled_from([1, 1, 2])
 """How often a commit arrives: twice when its first reply was lost."""
 picks = st.integers(0, 10_000)
+
+
+@st.composite
+def adds(draw: st.DrawFn) -> Add:
+    number, watcher = draw(st.integers(0, 9)), draw(names)
+    fields = {"url": f"u{number}", **({"watcher": watcher} if watcher else {})}
+    seen = draw(st.sampled_from([None, (number % 3, str(number // 3))]))
+    return Add(draw(lanes), fields, seen, draw(delays))
 
 
 @dataclass(eq=False)
@@ -58,9 +68,6 @@ class Entry:
             return "delayed"
         return "leased" if self.holder else "queued"
 
-    def fields(self) -> dict[str, str]:
-        return {"url": self.url, **({"watcher": self.watcher} if self.watcher else {})}
-
 
 @dataclass
 class Model:
@@ -73,8 +80,8 @@ class Model:
     """By number: the entry, and whether its letter can be put back."""
     seen: set[str] = field(default_factory=set)
     counts: Counter = field(default_factory=Counter)
-    held: dict[str, Entry] = field(default_factory=dict)
-    """Leased entries by their ids in Redis."""
+    held: dict[tuple[int, str], Entry] = field(default_factory=dict)
+    """Leased entries by lane and id: two lanes may have entries of one id."""
     letter_count: int = 0
 
     @property
@@ -110,7 +117,7 @@ class Model:
         self.entries.append(entry)
 
     def take(self, leased: Leased, outcome: str) -> Entry | None:
-        entry = self.held.pop(leased.id, None)
+        entry = self.held.pop(place_of(leased), None)
         if entry is not None:
             self.entries.remove(entry)
             self.counts[outcome, entry.lane] += 1
@@ -157,7 +164,7 @@ class Model:
             e for e in self.entries if (e.place, e.url, e.lane) == ("queued", url, leased.lane)
         )
         entry.holder, entry.deliveries, entry.is_overdue = worker, 1, False
-        self.held[leased.id] = entry
+        self.held[place_of(leased)] = entry
 
     def ledger(self) -> dict[str, dict[str, int]]:
         """Count as `Status.lanes` does; what is zero is left out."""
@@ -166,6 +173,10 @@ class Model:
             name: {what: n for (what, lane), n in counts.items() if lane == number and n}
             for number, name in enumerate(LANES, start=1)
         }
+
+
+def place_of(leased: Leased) -> tuple[int, str]:
+    return leased.lane, leased.id
 
 
 class QueueMachine(RuleBasedStateMachine):
@@ -185,10 +196,11 @@ class QueueMachine(RuleBasedStateMachine):
             for worker in ("ann", "bob", "cleo")
         }
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(added=st.lists(adds(), min_size=5, max_size=10))
+    def open(self, added):
         for queue in self.queues.values():
             queue.open()
+        self.commit(added, often=1)
 
     def commit(self, operations: list[Operation], often: int) -> None:
         """Commit as often as given; the effects must be the model's each time."""
@@ -197,24 +209,22 @@ class QueueMachine(RuleBasedStateMachine):
 
             assert effects == [self.model.apply(operation) for operation in operations]
 
-    def add_of(self, url: str, lane: int, watcher: str, delay: float, *, twice: bool) -> Add:
-        fields = {"url": url, **({"watcher": watcher} if watcher else {})}
-        seen = None if twice else (int(url[1:]) % 3, url[1:])
-        return Add(lane, fields, seen, delay)
-
     def pick(self, number: int) -> Leased:
-        return self.handed[number % len(self.handed)]
+        """Choose a leased request or, one time in five, any that ever was."""
+        leased = [one for one in self.handed if place_of(one) in self.model.held]
+        ever = self.handed if number % 5 == 0 or not leased else leased
+        return ever[number % len(ever)]
 
     def held_by(self, worker: str) -> list[Leased]:
         """What a worker believes to hold: it does not know what others took over."""
-        mine = {id for id, entry in self.model.held.items() if entry.holder == worker}
-        return [leased for leased in self.handed if leased.id in mine]
+        mine = {place for place, entry in self.model.held.items() if entry.holder == worker}
+        return [leased for leased in self.handed if place_of(leased) in mine]
 
-    @rule(url=urls, lane=lanes, watcher=names, delay=delays, twice=st.booleans(), often=times)
-    def add(self, url, lane, watcher, delay, twice, often):
-        self.commit([self.add_of(url, lane, watcher, delay, twice=twice)], often)
+    @rule(added=st.lists(adds(), min_size=1, max_size=3), often=times)
+    def add(self, added, often):
+        self.commit(added, often)
 
-    @rule(worker=workers, count=st.integers(0, 5))
+    @rule(worker=workers, count=st.sampled_from([4, 3, 2, 1, 0]))
     def lease(self, worker, count):
         state, leased = self.queues[worker].lease(count)
 
@@ -234,10 +244,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.commit([Done(self.pick(number), outcome)], often)
 
     @precondition(lambda self: self.handed)
-    @rule(number=picks, url=urls, lane=lanes, delay=delays, often=times)
-    def finish_with_a_new_request(self, number, url, lane, delay, often):
-        new = self.add_of(url, lane, "", delay, twice=False)
-        self.commit([new, Done(self.pick(number), "followed"), new], often)
+    @rule(number=picks, added=adds(), often=times)
+    def finish_with_a_new_request(self, number, added, often):
+        self.commit([added, Done(self.pick(number), "followed"), added], often)
 
     @precondition(lambda self: self.handed)
     @rule(number=picks, lane=lanes, delay=delays, often=times)
@@ -253,9 +262,13 @@ class QueueMachine(RuleBasedStateMachine):
         letter = write_letter(leased, Failure("why"), attempts=1, queued_at=1.0, now=2.0)
         self.commit([Bury(leased, letter if is_readable else letter | {"fields": []})], often)
 
-    @rule(numbers=st.lists(st.integers(1, 8).map(str), max_size=4), drop=st.booleans())
-    def settle_letters(self, numbers, drop):
-        queue = self.queues["bob"]
+    @precondition(lambda self: self.model.letters)
+    @rule(
+        picked=st.lists(picks, min_size=1, max_size=4), drop=st.sampled_from([True, False, False])
+    )
+    def settle_letters(self, picked, drop):
+        queue, known = self.queues["bob"], [*self.model.letters, "999"]
+        numbers = [known[number % len(known)] for number in picked]
 
         settled = queue.drop(numbers) if drop else queue.requeue(numbers)
 
@@ -265,18 +278,20 @@ class QueueMachine(RuleBasedStateMachine):
     def wait(self, seconds):
         self.clock.now += seconds
 
-    @rule(state=st.sampled_from(["running", "running", "paused", "draining"]))
+    @rule(state=st.sampled_from(["running", "running", "running", "paused", "draining"]))
     def steer(self, state):
         self.queues["cleo"].set_state(state)
         self.model.state = state
 
+    @precondition(lambda self: self.model.held)
     @rule(worker=workers)
     def fall_silent(self, worker):
         for leased in self.held_by(worker):
             lane = QueueKeys("test").lanes[leased.lane - 1]
             self.redis.xclaim(lane, GROUP, worker, 0, [leased.id], idle=AGES, justid=True)
-            self.model.held[leased.id].is_overdue = True
+            self.model.held[place_of(leased)].is_overdue = True
 
+    @precondition(lambda self: self.model.held)
     @rule(worker=workers)
     def renew(self, worker):
         # All that it ever had: what is over, or others took over, is left alone.
@@ -286,6 +301,7 @@ class QueueMachine(RuleBasedStateMachine):
             if entry.holder == worker:
                 entry.is_overdue = False
 
+    @precondition(lambda self: self.model.held)
     @rule(worker=workers)
     def leave(self, worker):
         self.queues[worker].give_back(self.held_by(worker))
@@ -295,17 +311,18 @@ class QueueMachine(RuleBasedStateMachine):
                 entry.is_overdue = True
                 entry.deliveries -= 1
 
+    @precondition(lambda self: self.model.held)
     @rule(worker=workers)
     def reclaim(self, worker):
-        overdue = {id: entry for id, entry in self.model.held.items() if entry.is_overdue}
+        overdue = {at: entry for at, entry in self.model.held.items() if entry.is_overdue}
 
         reclaimed = self.queues[worker].reclaim()
 
         for entry in overdue.values():
             entry.holder, entry.is_overdue = worker, False
             entry.deliveries += 1
-        assert {one.id: one.deliveries for one in reclaimed} == {
-            id: entry.deliveries for id, entry in overdue.items()
+        assert {place_of(one): one.deliveries for one in reclaimed} == {
+            at: entry.deliveries for at, entry in overdue.items()
         }
         self.handed += reclaimed
 
@@ -316,9 +333,10 @@ class QueueMachine(RuleBasedStateMachine):
         if left == 0:
             self.model.seen.clear()
 
-    @rule(sure=st.sampled_from([True, False, False, False]))
-    def purge(self, sure):
-        if sure:
+    @precondition(lambda self: len(self.handed) > 10)
+    @rule(is_sure=st.integers(0, 9).map(lambda number: number == 0))
+    def purge(self, is_sure):
+        if is_sure:
             self.queues["ann"].purge()
             self.model = Model(self.clock)
 
@@ -348,12 +366,12 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def every_lease_has_the_one_holder_it_should(self):
         holders = {
-            pending["message_id"].decode(): pending["consumer"].decode()
-            for lane in QueueKeys("test").lanes
+            (number, pending["message_id"].decode()): pending["consumer"].decode()
+            for number, lane in enumerate(QueueKeys("test").lanes, start=1)
             for pending in self.redis.xpending_range(lane, GROUP, "-", "+", 1000)
         }
 
-        assert holders == {id: entry.holder for id, entry in self.model.held.items()}
+        assert holders == {at: entry.holder for at, entry in self.model.held.items()}
 
     @invariant()
     def there_is_one_watcher_of_a_name(self):
@@ -371,5 +389,5 @@ def test_the_queue_does_what_its_model_does(redis):
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None, print_blob=True),
+        settings=settings(max_examples=80, stateful_step_count=50, deadline=None, print_blob=True),
     )

@@ -75,6 +75,10 @@ def test_pages_are_50_rows_apart(hundred):
     assert len(second) == 50
 
 
+def test_the_list_of_all_formats_has_no_pages(hundred):
+    assert hundred.search({"page": "2"}) == hundred.search({})
+
+
 def test_a_page_beyond_the_last_is_empty(hundred):
     assert hundred.search({"format": "gen9ou", "page": "3"}) == []
 

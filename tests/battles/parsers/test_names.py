@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.parsers.names import format_of, is_battle_id, to_id
@@ -58,6 +58,7 @@ def test_what_names_no_public_battle_is_no_battle_id(text):
     assert not is_battle_id(text)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_any_text_has_an_id_that_is_its_own(text):
     id = to_id(text)
@@ -65,6 +66,7 @@ def test_any_text_has_an_id_that_is_its_own(text):
     assert to_id(id) == id
 
 
+@settings(deadline=None)
 @given(st.from_regex(r"[a-z0-9-]{0,110}", fullmatch=True))
 def test_whatever_looks_like_an_id_has_a_format_in_it(text):
     assert format_of(text) in text

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.items import Player
@@ -357,6 +357,7 @@ replies = st.dictionaries(st.sampled_from(fields), rubbish).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(replies)
 def test_any_object_is_a_replay_that_can_be_stored(reply):
     battle = read(reply)
@@ -364,6 +365,7 @@ def test_any_object_is_a_replay_that_can_be_stored(reply):
     assert decode(encode(battle)) == replace(battle, private=0, asked="")
 
 
+@settings(deadline=None)
 @given(st.binary() | rubbish.map(lambda value: json.dumps(value).encode()))
 def test_any_bytes_are_a_replay_or_a_known_error(body):
     with suppress(BadReplyError, RefusedError):
@@ -373,6 +375,7 @@ def test_any_bytes_are_a_replay_or_a_known_error(body):
 WHOLE = json.dumps({"id": "gen9ou-1", "log": "|player|p1|A ☕|\n|win|A ☕\n"}).encode()
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(WHOLE) - 1))
 def test_a_torn_replay_is_bad(length):
     with pytest.raises(BadReplyError):

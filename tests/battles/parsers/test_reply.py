@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from battles.parsers.reply import BadReplyError, RefusedError, parse_json
@@ -91,6 +91,7 @@ def test_an_error_can_be_written_down_whatever_the_site_puts_into_it():
     assert str(caught.value).encode() == b"?" + b"x" * 199
 
 
+@settings(deadline=None)
 @given(st.binary() | st.binary().map(b"[".__add__) | st.binary().map(b"]".__add__))
 @example(b"[1]")
 def test_any_bytes_are_json_or_a_known_error(body):

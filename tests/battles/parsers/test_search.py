@@ -6,7 +6,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.parsers.names import is_battle_id
@@ -146,6 +146,7 @@ entries = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(entries | rubbish, max_size=60))
 def test_any_list_is_a_page_of_public_battles_or_bad(values):
     try:
@@ -159,6 +160,7 @@ def test_any_list_is_a_page_of_public_battles_or_bad(values):
     assert all(page.oldest <= row.uploaded <= page.newest for row in page.rows)
 
 
+@settings(deadline=None)
 @given(rubbish)
 def test_any_json_is_a_page_or_a_known_error(value):
     body = json.dumps(value).encode()
