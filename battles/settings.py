@@ -48,7 +48,7 @@ EXTENSIONS = {
 LOG_LEVEL = "INFO"
 LOG_FORMATTER = "extensions.log_format.QuietLogFormatter"
 PROGRESS_UNIT = "battles"
-PROGRESS_TOTAL_STAT = "known/new"
+PROGRESS_TOTAL_STAT = "queue/added/downloads"
 
 # --- Politeness -----------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def _head() -> list[str]:
 def _queue(seen: int) -> list[str]:
     figures = queue.measure()
     rows = [
-        f"| {f.name} | {f.push:,.0f} | {f.take:,.0f} | {f'{f.bytes_each:.0f}' if f.bytes_each else '–'} |"
+        f"| {f.name} | {f.push:,.0f} | {f.take:,.0f} | {round(f.bytes_each or 0) or 'none'} |"
         for f in figures
     ]
     return [
@@ -66,8 +66,9 @@ def _crawl(few: int, many: int) -> list[str]:
         "| --- | --- | --- |",
         *(f"| {c.name} | {c.milliseconds:.2f} | {c.milliseconds / ours:.1f} |" for c in costs),
         "",
-        "`battles` stores segments in S3 and an index in Redis; `one_object` is scrapy-redis with one "
-        "S3 object and one Redis hash a battle; `plain` is Scrapy's memory queue, nothing stored.",
+        "`battles` stores segments in S3 and an index in Redis; `one_object` is scrapy-redis with "
+        "one S3 object and one Redis hash a battle; `plain` is Scrapy's memory queue and stores "
+        "nothing.",
     ]
 
 

@@ -57,7 +57,7 @@ def _cpu(name: str, limit: int, site: str, s3: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         redis = EmbeddedRedis(Path(folder) / "redis")
         environment = {
-            **os.environ,  # noqa: TID251 -- passed on
+            **os.environ,
             "PYTHONPATH": str(Path.cwd()),
             "REDIS_URL": redis.start(),
             "ARCHIVE_URL": f"s3://{_BUCKET}/{name}-{limit}",
@@ -72,7 +72,7 @@ def _cpu(name: str, limit: int, site: str, s3: str) -> float:
         log = Path(folder) / "log"
         with log.open("wb") as file:
             command = ["taskset", "-c", _CRAWLER_CORE, *_command(name, limit, folder)]
-            crawl = subprocess.Popen(command, env=environment, stdout=file, stderr=file)  # noqa: S603
+            crawl = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
             _, status, usage = os.wait4(crawl.pid, 0)
         crawl.returncode = os.waitstatus_to_exitcode(status)
         redis.release()
@@ -93,7 +93,7 @@ def _command(name: str, limit: int, folder: str) -> list[str]:
 def _site(battles: int) -> Iterator[str]:
     command = ["taskset", "-c", _OTHERS_CORE, sys.executable, "-m", "sandbox"]
     command += ["--battles", str(battles)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as site:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as site:
         try:
             assert site.stdout is not None  # noqa: S101 -- piped above
             yield site.stdout.readline().split()[0]
@@ -108,7 +108,7 @@ def _s3() -> Iterator[str]:
     command = ["taskset", "-c", _OTHERS_CORE, sys.executable, "-m", "moto.server"]
     command += ["-H", "127.0.0.1", "-p", str(port)]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:  # noqa: S603
+    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as server:
         try:
             _make_bucket(f"http://127.0.0.1:{port}")
             yield f"http://127.0.0.1:{port}"

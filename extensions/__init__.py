@@ -1,12 +1,21 @@
 """What any distributed crawl needs, whatever site it crawls.
 
-scheduler    hand requests to the engine from the queue that all workers share
-connection   connect to Redis as the settings say
-embedded     run a Redis of our own when no other is named
-batch        collect what arrives within a moment and handle it in one call
-segments     write and read segments: zstd frames of JSON Lines with a count at the end
-spool        keep segments on the local disk until they are stored
-storage      store whole files and read parts of them, in a folder or in S3
-progress     show how far the crawl is
-json_logs    log one JSON object a line
+scheduler        hand requests to the engine from the queue that all workers share
+exchange         carry requests between one worker and the queue: in batches, off the event loop
+queue            keep requests in Redis Streams: leased, acknowledged, delayed, never lost
+seen             name requests by fingerprints, so that each is added once
+request_fields   write a request as readable fields, and read it back
+retry            decide whether a request is tried again, and when
+dead_letters     keep requests that will not succeed, with what is needed to understand them
+inspection       look into a queue: which request is where, and how many are for each host
+keys             every name the queue uses in Redis
+connection       connect to Redis as the settings say
+embedded         run a Redis of our own when no other is named
+batch            collect what arrives within a moment and handle it in one call
+segments         write and read segments: zstd frames of JSON Lines with a count at the end
+spool            keep segments on the local disk until they are stored
+storage          store whole files and read parts of them, in a folder or in S3
+progress         show how far the crawl is
+log_format       log nothing of what goes well
+json_logs        log one JSON object a line
 """

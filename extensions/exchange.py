@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
 
+from extensions.keys import LANES
+from extensions.queue import Add
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -206,6 +209,7 @@ class Exchange:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
         del self._outbox[: len(parcel.operations)]
+        self._count_added(parcel.operations, reply.effects)
         self._receive(reply)
         return True
 
@@ -226,6 +230,11 @@ class Exchange:
             status = self._queue.status()
             reply.left, reply.watchers = status.left, status.watchers
         return reply
+
+    def _count_added(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:
+        for operation, effect in zip(operations, effects, strict=True):
+            if effect and isinstance(operation, Add):
+                self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
 
     def _receive(self, reply: _Reply) -> None:
         if reply.leased:

@@ -27,12 +27,15 @@ class QuietLogFormatter(LogFormatter):
         level = logging.getLevelName(str(crawler.settings["LOG_LEVEL"]).upper())
         return cls(is_debugging=not isinstance(level, int) or level <= logging.DEBUG)
 
-    def crawled(
+    def crawled(  # type: ignore[override]  # Scrapy takes None for silence
         self, request: Request, response: Response, spider: Spider
     ) -> LogFormatterResult | None:
         return super().crawled(request, response, spider) if self._is_debugging else None
 
-    def scraped(
-        self, item: Any, response: Response | Failure | None, spider: Spider  # noqa: ANN401 -- any item
+    def scraped(  # type: ignore[override]  # as above
+        self,
+        item: Any,  # noqa: ANN401 -- any item
+        response: Response | Failure | None,
+        spider: Spider,
     ) -> LogFormatterResult | None:
         return super().scraped(item, response, spider) if self._is_debugging else None

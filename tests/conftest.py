@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from extensions.embedded import EmbeddedRedis, EmbeddedRedisError
+from sandbox.site import ReplaySite
 
 DATABASE = 15
 
@@ -55,8 +56,6 @@ def redis(redis_url: str):
 @pytest.fixture(scope="session")
 def recorded() -> list[dict]:
     """Every battle that the sandbox ships."""
-    from sandbox.site import ReplaySite
-
     site = ReplaySite.recorded()
     return [site.replay(id) for id in sorted(site.public_ids)]
 

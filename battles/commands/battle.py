@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING
 
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
+from scrapy.spiderloader import get_spider_loader
 
 from battles.console import archive_of, fail, print_json
+from battles.explain import explain
 from battles.records import to_record
 from battles.summary import describe
+from extensions.connection import connect
+from extensions.scheduler import namespace_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+
+    from battles.corpus import Corpus
 
 
 class Command(ScrapyCommand):
@@ -33,18 +39,36 @@ class Command(ScrapyCommand):
         super().add_options(parser)
         parser.add_argument("--log", action="store_true", help="print its log and nothing else")
         parser.add_argument("--json", action="store_true", help="print it as JSON")
+        parser.add_argument("--explain", action="store_true", help="tell where it is on its way")
 
     def run(self, args: list[str], opts: Namespace) -> None:
         if len(args) != 1:
             raise UsageError("give one battle's id, as in `scrapy battle gen9ou-2390483321`")
         with archive_of(self) as corpus:
-            battle = corpus.battle(args[0])
-            if battle is None:
-                held = len(corpus.index)
-                fail(self, f"{args[0]} is not in the archive, which holds {held} battles")
-            elif opts.log:
-                sys.stdout.write(battle.log.rstrip("\n") + "\n")
-            elif opts.json:
-                print_json(to_record(battle))
+            if opts.explain:
+                self._explain(corpus, args[0], as_json=opts.json)
             else:
-                sys.stdout.write(describe(battle) + "\n")
+                self._show(corpus, args[0], opts)
+
+    def _show(self, corpus: Corpus, battle_id: str, opts: Namespace) -> None:
+        battle = corpus.battle(battle_id)
+        if battle is None:
+            held = len(corpus.index)
+            fail(self, f"{battle_id} is not in the archive, which holds {held} battles")
+        elif opts.log:
+            sys.stdout.write(battle.log.rstrip("\n") + "\n")
+        elif opts.json:
+            print_json(to_record(battle))
+        else:
+            sys.stdout.write(describe(battle) + "\n")
+
+    def _explain(self, corpus: Corpus, battle_id: str, *, as_json: bool) -> None:
+        settings = self.settings
+        assert settings is not None  # noqa: S101 -- Scrapy has set it by now
+        queues = [namespace_of(settings, spider) for spider in get_spider_loader(settings).list()]
+        site = settings["SHOWDOWN_REPLAY_URL"]
+        lines = explain(connect(settings), corpus.index, battle_id, site, queues)
+        if as_json:
+            print_json({"id": battle_id, "known": lines})
+        else:
+            sys.stdout.write("\n".join(lines) + "\n")

@@ -31,6 +31,11 @@ class Command(crawl.Command):
         CONTACT (unset): an address at which the site's operators reach you; in the user agent.
     """
 
+    def process_options(self, args: list[str], opts: Namespace) -> None:
+        super().process_options(args, opts)
+        if self.settings is not None and self.settings.getbool("LOG_JSON", default=False):
+            self.settings.set("LOG_INSTALL_ROOT_HANDLER", value=False, priority="cmdline")
+
     def run(self, args: list[str], opts: Namespace) -> None:
         assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
         if len(args) == 1:

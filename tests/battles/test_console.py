@@ -155,7 +155,7 @@ def start(places):
     started = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(  # noqa: S603 -- our own commands
+        process = subprocess.Popen(
             [sys.executable, "-m", "scrapy", *arguments, *options],
             cwd=ROOT,
             stdout=subprocess.PIPE,

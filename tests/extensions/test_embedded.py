@@ -57,7 +57,7 @@ def user(folder):
     users = []
 
     def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # noqa: S603 -- our own module
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.extensions.redis_user", folder],
             cwd=ROOT,
             stdin=subprocess.PIPE,

@@ -34,7 +34,7 @@ lanes = st.integers(1, 3)
 delays = st.sampled_from([0.0, 0.0, 0.0, 5.0, 60.0])
 names = st.sampled_from(["", "", "w1", "w2"])
 workers = st.sampled_from(["ann", "bob", "cleo"])
-outcomes = st.sampled_from(["archived", "followed", "gone"])
+endings = st.sampled_from(["archived", "followed", "returned", "buried", "buried for good"])
 times = st.sampled_from([1, 1, 2])
 """How often a commit arrives: twice when its first reply was lost."""
 picks = st.integers(0, 10_000)
@@ -215,17 +215,20 @@ class QueueMachine(RuleBasedStateMachine):
         ever = self.handed if number % 5 == 0 or not leased else leased
         return ever[number % len(ever)]
 
-    def held_by(self, worker: str) -> list[Leased]:
-        """What a worker believes to hold: it does not know what others took over."""
-        mine = {place for place, entry in self.model.held.items() if entry.holder == worker}
-        return [leased for leased in self.handed if place_of(leased) in mine]
+    def holder(self, leased: Leased) -> str | None:
+        entry = self.model.held.get(place_of(leased))
+        return entry and entry.holder
+
+    # Few rules, each of which does many things: hypothesis leaves some rules out of each run.
 
     @rule(added=st.lists(adds(), min_size=1, max_size=3), often=times)
     def add(self, added, often):
         self.commit(added, often)
 
-    @rule(worker=workers, count=st.sampled_from([4, 3, 2, 1, 0]))
-    def lease(self, worker, count):
+    @rule(worker=workers, count=st.integers(0, 4), seconds=st.sampled_from([0.0, 4.0, 5.0, 60.0]))
+    def lease(self, worker, count, seconds):
+        self.clock.now += seconds
+
         state, leased = self.queues[worker].lease(count)
 
         self.model.wake_delayed()
@@ -238,29 +241,59 @@ class QueueMachine(RuleBasedStateMachine):
             self.model.hand_over(one, worker)
         self.handed += leased
 
-    @precondition(lambda self: self.handed)
-    @rule(number=picks, outcome=outcomes, often=times)
-    def finish(self, number, outcome, often):
-        self.commit([Done(self.pick(number), outcome)], often)
-
-    @precondition(lambda self: self.handed)
-    @rule(number=picks, added=adds(), often=times)
-    def finish_with_a_new_request(self, number, added, often):
-        self.commit([added, Done(self.pick(number), "followed"), added], often)
-
-    @precondition(lambda self: self.handed)
-    @rule(number=picks, lane=lanes, delay=delays, often=times)
-    def give_up_for_now(self, number, lane, delay, often):
+    @precondition(lambda self: self.model.entries)
+    @rule(number=picks, how=endings, added=adds(), often=times)
+    def settle(self, number, how, added, often):
+        if not self.handed:
+            self.lease("ann", 4, 0.0)
+            return
         leased = self.pick(number)
         fields = {name.decode(): value.decode() for name, value in leased.fields.items()}
-        self.commit([Return(leased, lane, fields, delay)], often)
-
-    @precondition(lambda self: self.handed)
-    @rule(number=picks, is_readable=st.booleans(), often=times)
-    def bury(self, number, is_readable, often):
-        leased = self.pick(number)
         letter = write_letter(leased, Failure("why"), attempts=1, queued_at=1.0, now=2.0)
-        self.commit([Bury(leased, letter if is_readable else letter | {"fields": []})], often)
+        endings: dict[str, list[Operation]] = {
+            "archived": [Done(leased, "archived")],
+            "followed": [added, Done(leased, "followed"), added],
+            "returned": [Return(leased, added.lane, fields, added.delay)],
+            "buried": [Bury(leased, letter)],
+            "buried for good": [Bury(leased, letter | {"fields": []})],
+        }
+        self.commit(endings[how], often)
+
+    @precondition(lambda self: self.model.held)
+    @rule(number=picks, other=workers, how=st.sampled_from(["silent", "renews", "leaves"]))
+    def hold(self, number, other, how):
+        """One worker falls silent, renews or leaves; then another takes over what it can."""
+        holders = sorted({entry.holder for entry in self.model.held.values()})
+        worker = holders[number % len(holders)]
+        held = {place_of(one): one for one in self.handed if self.holder(one) == worker}.values()
+        if how == "silent":
+            for leased in held:
+                lane = QueueKeys("test").lanes[leased.lane - 1]
+                self.redis.xclaim(lane, GROUP, worker, 0, [leased.id], idle=AGES, justid=True)
+        elif how == "renews":
+            # All that it ever had: what is over, or others took over, is left alone.
+            self.queues[worker].renew(self.handed)
+        else:
+            self.queues[worker].give_back(held)
+        for entry in self.model.held.values():
+            if entry.holder == worker:
+                entry.is_overdue = how != "renews"
+                entry.deliveries -= how == "leaves"
+        if number % 3:
+            self.reclaim(other)
+
+    def reclaim(self, worker: str) -> None:
+        overdue = {at: entry for at, entry in self.model.held.items() if entry.is_overdue}
+
+        reclaimed = self.queues[worker].reclaim()
+
+        for entry in overdue.values():
+            entry.holder, entry.is_overdue = worker, False
+            entry.deliveries += 1
+        assert {place_of(one): one.deliveries for one in reclaimed} == {
+            at: entry.deliveries for at, entry in overdue.items()
+        }
+        self.handed += reclaimed
 
     @precondition(lambda self: self.model.letters)
     @rule(
@@ -274,71 +307,19 @@ class QueueMachine(RuleBasedStateMachine):
 
         assert settled == [n for n in numbers if self.model.settle(n, drop=drop)]
 
-    @rule(seconds=st.sampled_from([0.0, 4.0, 5.0, 60.0]))
-    def wait(self, seconds):
-        self.clock.now += seconds
-
-    @rule(state=st.sampled_from(["running", "running", "running", "paused", "draining"]))
-    def steer(self, state):
-        self.queues["cleo"].set_state(state)
-        self.model.state = state
-
-    @precondition(lambda self: self.model.held)
-    @rule(worker=workers)
-    def fall_silent(self, worker):
-        for leased in self.held_by(worker):
-            lane = QueueKeys("test").lanes[leased.lane - 1]
-            self.redis.xclaim(lane, GROUP, worker, 0, [leased.id], idle=AGES, justid=True)
-            self.model.held[place_of(leased)].is_overdue = True
-
-    @precondition(lambda self: self.model.held)
-    @rule(worker=workers)
-    def renew(self, worker):
-        # All that it ever had: what is over, or others took over, is left alone.
-        self.queues[worker].renew(self.handed)
-
-        for entry in self.model.held.values():
-            if entry.holder == worker:
-                entry.is_overdue = False
-
-    @precondition(lambda self: self.model.held)
-    @rule(worker=workers)
-    def leave(self, worker):
-        self.queues[worker].give_back(self.held_by(worker))
-
-        for entry in self.model.held.values():
-            if entry.holder == worker:
-                entry.is_overdue = True
-                entry.deliveries -= 1
-
-    @precondition(lambda self: self.model.held)
-    @rule(worker=workers)
-    def reclaim(self, worker):
-        overdue = {at: entry for at, entry in self.model.held.items() if entry.is_overdue}
-
-        reclaimed = self.queues[worker].reclaim()
-
-        for entry in overdue.values():
-            entry.holder, entry.is_overdue = worker, False
-            entry.deliveries += 1
-        assert {place_of(one): one.deliveries for one in reclaimed} == {
-            at: entry.deliveries for at, entry in overdue.items()
-        }
-        self.handed += reclaimed
-
-    @rule()
-    def forget_if_finished(self):
-        left = self.queues["ann"].status(forget_if_finished=True).left
-
-        if left == 0:
-            self.model.seen.clear()
-
-    @precondition(lambda self: len(self.handed) > 10)
-    @rule(is_sure=st.integers(0, 9).map(lambda number: number == 0))
-    def purge(self, is_sure):
-        if is_sure:
-            self.queues["ann"].purge()
+    @rule(how=st.sampled_from(["forget", "forget", "resume", "resume", "pause", "drain", "purge"]))
+    def steer(self, how):
+        queue = self.queues["cleo"]
+        states = {"pause": "paused", "drain": "draining", "resume": "running"}
+        if how == "forget":
+            if queue.status(forget_if_finished=True).left == 0:
+                self.model.seen.clear()
+        elif how == "purge":
+            queue.purge()
             self.model = Model(self.clock)
+        else:
+            queue.set_state(states[how])
+            self.model.state = states[how]
 
     @invariant()
     def the_status_is_the_models(self):

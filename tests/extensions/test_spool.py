@@ -67,7 +67,7 @@ def run():
     running = []
 
     def run(*arguments: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(  # noqa: S603 -- our own module
+        process = subprocess.Popen(
             [sys.executable, "-m", "tests.extensions.dying_spool", *arguments],
             cwd=ROOT,
             stdin=subprocess.PIPE,

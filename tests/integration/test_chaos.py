@@ -40,8 +40,9 @@ def test_nothing_is_lost_whoever_dies(fleet_of, capsys):
 
     status, exported = fleet.status(), fleet.exported()
     fetched = fleet.site.fetched()
+    again = len(fetched) - len(set(fetched))
     with capsys.disabled():
-        print(f"{KILLS} kills, 2 of Redis; {len(fetched) - len(set(fetched))} fetched again", end=" ")
+        print(f"{KILLS} kills, 2 of Redis; {again} fetched again", end=" ")
     assert sorted(exported) == sorted(public_ids(battles=BATTLES))
     assert sorted(fleet.searched()) == sorted(exported)
     assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
@@ -193,5 +194,3 @@ def test_pause_and_resume_reach_a_running_worker(fleet_of):
     fleet.run("queue", "resume")
     fleet.wait()
     assert fleet.stored() == sorted(public_ids(battles=400))
-
-

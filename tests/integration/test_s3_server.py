@@ -44,7 +44,7 @@ def server(programs, tmp_path_factory):
     """The settings of an S3 server of the test run's own."""
     folder = tmp_path_factory.mktemp("swift")
     ports = free_ports(4)
-    process = subprocess.Popen(  # noqa: S603 -- our own script
+    process = subprocess.Popen(
         [SCRIPT, folder, *map(str, ports)], env={**os.environ, "PATH": programs}
     )
     try:
