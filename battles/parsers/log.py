@@ -67,7 +67,7 @@ def without_chat(log: str) -> str:
 
 def content_hash(log: str) -> str:
     """Name a log's content, whether its chat is kept or not."""
-    return blake2b(without_chat(log).encode(), digest_size=16).hexdigest()
+    return blake2b(without_chat(log).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def number(text: object) -> int | None:

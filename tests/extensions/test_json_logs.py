@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import logging
 from pathlib import Path
@@ -14,20 +13,25 @@ from extensions.json_logs import JsonLogs
 
 
 @pytest.fixture
-def output(monkeypatch) -> io.StringIO:
-    """What the only log handler writes."""
-    output = io.StringIO()
-    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(output)])
-    return output
+def output(tmp_path, monkeypatch) -> Path:
+    """The file that is logged to; nothing else is."""
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(logging.root, "level", logging.WARNING)
+    return tmp_path / "log"
 
 
 @pytest.fixture
-def _installed(output) -> None:  # noqa: ARG001 -- has to be there first
-    JsonLogs.from_crawler(get_crawler(settings_dict={"LOG_JSON": True}))
+def _installed(output):
+    """JSON logs as the settings ask for them; they belong to the process, so here they are undone."""
+    settings = {"LOG_JSON": True, "LOG_FILE": str(output), "LOG_LEVEL": "INFO"}
+    JsonLogs.from_crawler(get_crawler(settings_dict=settings))
+    yield
+    [handler] = logging.root.handlers
+    handler.close()
 
 
-def logged(output: io.StringIO) -> list[dict]:
-    return [json.loads(line) for line in output.getvalue().splitlines()]
+def logged(output: Path) -> list[dict]:
+    return [json.loads(line) for line in output.read_text().splitlines()]
 
 
 @pytest.mark.usefixtures("_installed")
@@ -67,9 +71,25 @@ def test_what_scrapy_attaches_is_left_out_and_the_rest_stays(output):
     assert set(record) == {"time", "level", "logger", "message", "host"}
 
 
+@pytest.mark.usefixtures("_installed")
+def test_less_than_the_level_is_not_logged(output):
+    logging.getLogger("test").debug("too little")
+
+    assert logged(output) == []
+
+
+def test_without_a_file_it_goes_to_standard_error(output, capsys):
+    JsonLogs.from_crawler(get_crawler(settings_dict={"LOG_JSON": True, "LOG_LEVEL": "INFO"}))
+
+    logging.getLogger("test").info("a line")
+
+    assert json.loads(capsys.readouterr().err)["message"] == "a line"
+    assert not output.exists()
+
+
 def test_logs_stay_text_unless_asked_for(output):
     with pytest.raises(NotConfigured):
         JsonLogs.from_crawler(get_crawler())
 
-    logging.getLogger("test").warning("text")
-    assert output.getvalue() == "text\n"
+    assert logging.root.handlers == []
+    assert not output.exists()
