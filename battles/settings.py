@@ -11,6 +11,13 @@ COMMANDS_MODULE = "battles.commands"
 SCHEDULER = "extensions.scheduler.Scheduler"
 REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
 
+DOWNLOAD_HANDLERS = {
+    "http": "extensions.http_download.HttpDownloadHandler",
+    "https": "extensions.http_download.HttpDownloadHandler",
+    # Nothing that came out of the queue may read a file.
+    **dict.fromkeys(("data", "file", "ftp", "s3")),
+}
+
 DOWNLOADER_MIDDLEWARES = {
     # Of no use to a site of JSON files on one host, and each costs CPU for each request.
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
@@ -77,7 +84,6 @@ SCRAPER_SLOT_MAX_ACTIVE_SIZE = 50_000_000  # bytes in processing: battles wait f
 
 # --- What is off ----------------------------------------------------------------------------------
 
-DOWNLOAD_HANDLERS = {"data": None, "file": None, "ftp": None, "s3": None}  # the site is on the web
 REMOTE_CONTROL_ENABLED = False  # it runs the Python it is sent
 TELNETCONSOLE_ENABLED = False
 REDIRECT_ENABLED = False  # what redirects is not the site we asked; it becomes a dead letter

@@ -6,6 +6,7 @@ queue            keep requests in Redis Streams: leased, acknowledged, delayed, 
 seen             name requests by fingerprints, so that each is added once
 request_fields   write a request as readable fields, and read it back
 retry            decide whether a request is tried again, and when
+http_download    download over HTTP with aiohttp, for a fraction of the CPU
 dead_letters     keep requests that will not succeed, with what is needed to understand them
 inspection       look into a queue: which request is where, and how many are for each host
 keys             every name the queue uses in Redis
