@@ -33,6 +33,8 @@ _MONTH_ENTRY = struct.Struct(">8sIh")
 _PLAYER_ENTRY = struct.Struct(">4s8s")
 _UNRATED = -1
 _HIGHEST_RATING = 32767
+_PATIENCE = 120.0
+"""Seconds that a crawl waits for a Redis that is away, before battles are fetched again."""
 _AT_ONCE = 500
 """Rows asked for in one round trip."""
 
@@ -120,7 +122,9 @@ class BattleIndex:
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> BattleIndex:
-        return cls(connect(settings), settings.get("INDEX_NAMESPACE", "battles"))
+        return cls(
+            connect(settings, patience=_PATIENCE), settings.get("INDEX_NAMESPACE", "battles")
+        )
 
     def check(self) -> None:
         """Make sure that Redis answers.

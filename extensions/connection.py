@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BACKOFF = {"cap": 2.0, "base": 0.05}
 """Seconds between two tries."""
 _RETRIES = 8
-"""With the backoff above, 9 seconds in all."""
+"""With the backoff above, 9 seconds in all; each further one adds 2."""
 _embedded: dict[Path, EmbeddedRedis] = {}
 """The servers this process uses, by folder: they run until it ends."""
 
@@ -28,8 +28,10 @@ class UnreachableError(ValueError):
     """Raised when the Redis that the settings name does not answer."""
 
 
-def connect(settings: BaseSettings) -> Redis:
+def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
     """Connect to the Redis that the settings name, or start one of our own.
+
+    Every call on it is repeated while Redis is away, for as many seconds as the patience lasts.
 
     Settings:
         REDIS_URL (unset): `redis://`, `rediss://` or `unix://`. Unset: a server of our own.
@@ -43,7 +45,7 @@ def connect(settings: BaseSettings) -> Redis:
     """
     url = settings.get("REDIS_URL") or _start(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
     parameters = {
-        "retry": Retry(ExponentialBackoff(**_BACKOFF), _RETRIES),
+        "retry": Retry(ExponentialBackoff(**_BACKOFF), _RETRIES + round((patience - 9.0) / 2.0)),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **settings.getdict("REDIS_PARAMS", {}),

@@ -324,7 +324,8 @@ def queue_from_settings(
         ValueError: Redis does not answer.
 
     """
-    redis = connect(settings)
+    # The exchange has a patience of its own, and says that it waits.
+    redis = connect(settings, patience=1.0)
     check(redis)
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     return RequestQueue(redis, namespace_of(settings, spider), worker=worker, lease=lease)
