@@ -33,6 +33,8 @@ _LOOK = 0.5
 """Seconds between two looks at the state of the queue, and at whether anything is left in it."""
 _PATIENCE_MAX = 2.0
 """Seconds at most between two tries to reach a Redis that is away."""
+_DOUBLINGS = 10
+"""How often the pause between two tries doubles; an hour's doublings no float could hold."""
 _FAREWELL = 15.0
 """Seconds that a leaving worker tries to hand over what it has."""
 
@@ -155,7 +157,8 @@ class Exchange:
     async def _pause(self) -> None:
         """Wait a moment, longer when Redis is away or when nobody needs anything."""
         if self._failures:
-            await asyncio.sleep(min(_PATIENCE_MAX, 0.05 * 2.0**self._failures))
+            doublings = min(self._failures, _DOUBLINGS)
+            await asyncio.sleep(min(_PATIENCE_MAX, 0.05 * 2.0**doublings))
             return
         self._news.clear()
         await asyncio.sleep(_TURN)

@@ -77,6 +77,8 @@ class Fleet:
     site: Site
     redis: EmbeddedRedis
     settings: dict[str, str] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    """Environment variables that say where things are, beside the usual."""
     workers: list[subprocess.Popen] = field(default_factory=list)
 
     def environment(self) -> dict[str, str]:
@@ -86,6 +88,7 @@ class Fleet:
             "ARCHIVE_URL": str(self.folder / "data"),
             "SHOWDOWN_REPLAY_URL": self.site.address,
             "SCRAPY_SETTINGS_MODULE": "battles.settings",
+            **self.places,
         }
 
     def command(self, *words: str) -> list[str]:

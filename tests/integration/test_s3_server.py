@@ -17,6 +17,7 @@ from scrapy.settings import Settings
 
 from extensions.storage import MissingError, S3Storage, StorageError, storage_from_settings
 from tests.extensions.storage_contract import KEY, StorageContract
+from tests.integration.fleet import public_ids
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("swift_s3.sh")
@@ -120,3 +121,12 @@ class TestS3Server(StorageContract):
             storage.read_all(KEY)
 
         assert not isinstance(error.value, MissingError)
+
+
+def test_a_crawl_comes_back_out_of_a_real_s3_server(fleet_of, server, bucket):
+    fleet = fleet_of("--battles", "300", "--ties", "3", SEGMENT_RECORDS="100")
+    fleet.places = {**server, "ARCHIVE_URL": f"s3://{bucket}/archive"}
+
+    fleet.crawl()
+
+    assert sorted(fleet.exported()) == sorted(public_ids(battles=300))

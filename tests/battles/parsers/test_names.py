@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from battles.parsers.names import format_of, is_battle_id, to_id
+from battles.parsers.names import battle_of, format_of, is_battle_id, to_id
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,21 @@ def test_a_battle_id_tells_its_format(id, format):
 )
 def test_what_names_no_public_battle_is_no_battle_id(text):
     assert not is_battle_id(text)
+
+
+@pytest.mark.parametrize(
+    ("url", "id"),
+    [
+        ("https://example.org/smogtours-gen9ou-1.json", "smogtours-gen9ou-1"),
+        ("https://example.org/ou-1.json?x=/2", "ou-1"),
+        ("https://example.org/search.json?format=gen9ou-1.json", None),
+        ("https://example.org/gen9ou-1.log", None),
+        ("https://example.org/gen9ou-1", None),
+        ("", None),
+    ],
+)
+def test_the_address_of_a_replay_tells_its_battle(url, id):
+    assert battle_of(url) == id
 
 
 @settings(deadline=None)

@@ -1,0 +1,513 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Callable
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+
+from extensions.exchange import Exchange
+from extensions.keys import LANES
+from extensions.queue import Add, Done, Leased, Operation, State, Status
+from tests.conftest import Clock
+
+LEASE = 30.0
+
+
+class StubQueue:
+    """A queue in memory whose Redis can be away."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.commits: list[list[Operation]] = []
+        self.renewed: list[list[str]] = []
+        self.given_back: list[str] = []
+        self.waiting: deque[Leased] = deque()
+        self.overdue: list[Leased] = []
+        self.wanted: list[int] = []
+        self.state: State = "running"
+        self.left = 0
+        self.watchers = 0
+        self.effect = True
+        self.errors: list[Exception] = []
+        """What the next calls raise."""
+
+    def call(self, name: str) -> None:
+        self.calls.append(name)
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def commit(self, operations: list[Operation]) -> list[bool]:
+        self.call("commit")
+        self.commits.append(list(operations))
+        return [self.effect] * len(operations)
+
+    def renew(self, held: list[Leased]) -> None:
+        self.call("renew")
+        if held:
+            self.renewed.append([one.id for one in held])
+
+    def lease(self, count: int) -> tuple[State, list[Leased]]:
+        self.call("lease")
+        self.wanted.append(count)
+        available = 0 if self.state == "paused" else min(count, len(self.waiting))
+        return self.state, [self.waiting.popleft() for _ in range(available)]
+
+    def reclaim(self) -> list[Leased]:
+        self.call("reclaim")
+        overdue, self.overdue = self.overdue, []
+        return overdue
+
+    def give_back(self, held: list[Leased]) -> None:
+        self.call("give_back")
+        self.given_back += [one.id for one in held]
+
+    def status(self) -> Status:
+        self.call("status")
+        return Status(self.state, self.left, self.watchers, 0, {name: {} for name in LANES})
+
+
+class StubEngine:
+    """An engine that the test plays."""
+
+    def __init__(self) -> None:
+        self.finished: list[Operation] = []
+        self.working: list[Leased] = []
+        self.counts: Counter[str] = Counter()
+        self.wakes = 0
+
+    def collect(self) -> list[Operation]:
+        finished, self.finished = self.finished, []
+        return finished
+
+    def held(self) -> list[Leased]:
+        return self.working
+
+    def wake(self) -> None:
+        self.wakes += 1
+
+    def count(self, name: str, count: int = 1) -> None:
+        self.counts[name] += count
+
+
+class Rig:
+    """An exchange between the two, and what a test needs to drive it."""
+
+    def __init__(self, clock: Clock, prefetch: int) -> None:
+        self.clock = clock
+        self.queue = StubQueue()
+        self.engine = StubEngine()
+        self.exchange = Exchange(
+            self.queue, self.engine, lease=LEASE, prefetch=prefetch, clock=clock
+        )
+
+    async def turn(self, count: int = 1) -> None:
+        """Wait for so many whole exchanges."""
+        seen = len(self.queue.wanted)
+        await until(lambda: len(self.queue.wanted) >= seen + count + 1)
+
+    def take(self, count: int) -> list[str]:
+        taken = (self.exchange.take() for _ in range(count))
+        return [one.id for one in taken if one]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came about")
+
+
+def entry(id: str, lane: int = 2) -> Leased:
+    return Leased(lane, id, {})
+
+
+def entries(count: int) -> list[Leased]:
+    return [entry(str(n)) for n in range(count)]
+
+
+def add(url: str = "u") -> Add:
+    return Add(2, {"url": url})
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, clock: Clock):
+    """Play a scene with a running exchange, which is stopped in the end."""
+    monkeypatch.setattr("extensions.exchange._TURN", 0.001)
+    monkeypatch.setattr("extensions.exchange._LOOK", 0.002)
+    monkeypatch.setattr("extensions.exchange._PATIENCE_MAX", 0.001)
+
+    def play(scene, *, prefetch: int = 64, prepare: Callable | None = None) -> Rig:
+        async def act() -> Rig:
+            rig = Rig(clock, prefetch)
+            if prepare:
+                prepare(rig)
+            rig.exchange.start()
+            await scene(rig)
+            await rig.exchange.stop()
+            return rig
+
+        return asyncio.run(act())
+
+    return play
+
+
+def test_operations_that_come_together_travel_together(run):
+    operations = [add("a"), add("b"), Done(entry("1"), "archived")]
+
+    async def scene(rig):
+        rig.engine.finished = operations[2:]
+        for operation in operations[:2]:
+            rig.exchange.send(operation)
+        await rig.turn()
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [operations]
+
+
+def test_what_took_effect_and_what_was_refused_is_counted(run):
+    async def scene(rig):
+        rig.exchange.send(add())
+        await rig.turn()
+        rig.queue.effect = False
+        rig.exchange.send(add())
+        rig.exchange.send(add())
+        await rig.turn()
+
+    rig = run(scene)
+
+    assert (rig.engine.counts["queue/committed"], rig.engine.counts["queue/refused"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "error", [RedisConnectionError("gone"), ResponseError("LOADING"), ConnectionResetError()]
+)
+def test_what_redis_does_not_take_is_kept_until_it_does(run, error):
+    async def scene(rig):
+        rig.queue.errors = [error] * 3
+        rig.exchange.send(add("a"))
+        await until(lambda: len(rig.queue.errors) < 3)
+        rig.exchange.send(add("b"))
+        await until(lambda: rig.exchange.is_empty)
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add("a"), add("b")]]
+
+
+def test_a_redis_that_is_away_is_one_warning_and_another_when_it_is_back(run, caplog):
+    async def scene(rig):
+        rig.queue.errors = [RedisConnectionError("gone")] * 4
+        await until(lambda: not rig.queue.errors)
+        await rig.turn()
+
+    with caplog.at_level(logging.WARNING):
+        rig = run(scene)
+
+    assert [record.getMessage() for record in caplog.records] == [
+        "Redis is away, waiting for it: gone",
+        "Redis is back after 4 tries",
+    ]
+    assert rig.engine.counts["queue/redis_away"] == 1
+
+
+def test_a_redis_that_is_away_for_days_is_still_waited_for(run):
+    async def scene(rig):
+        rig.exchange._failures = 100_000
+        rig.queue.errors = [RedisConnectionError("gone")] * 2
+        rig.exchange.send(add())
+        await until(lambda: rig.exchange.is_empty)
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()]]
+
+
+def test_a_commit_whose_reply_was_lost_is_sent_again(run):
+    async def scene(rig):
+        rig.exchange.send(add())
+        # The commit arrives, and the call after it fails.
+        rig.queue.renew = lambda _: rig.queue.__dict__.pop("renew") and _lose()
+        await until(lambda: rig.exchange.is_empty)
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()], [add()]]
+
+
+def _lose() -> None:
+    raise RedisConnectionError("lost")
+
+
+def test_leases_are_renewed_three_times_in_a_lease(run):
+    async def scene(rig):
+        rig.engine.working = [entry("working")]
+        rig.queue.waiting.append(entry("waiting"))
+        await rig.turn()
+        rig.queue.renewed.clear()
+        rig.clock.now += 9.9
+        await rig.turn(2)
+        early = list(rig.queue.renewed)
+        rig.clock.now += 0.2
+        await rig.turn(2)
+        assert (early, rig.queue.renewed) == ([], [["working", "waiting"]])
+
+    run(scene)
+
+
+def test_leases_that_could_not_be_renewed_are_renewed_as_soon_as_redis_is_back(run):
+    async def scene(rig):
+        rig.engine.working = [entry("1")]
+        await rig.turn()
+        rig.queue.renewed.clear()
+        rig.queue.errors = [RedisConnectionError("gone")] * 5
+        rig.clock.now += 60.0
+        await until(lambda: not rig.queue.errors)
+        await rig.turn()
+
+    rig = run(scene)
+
+    assert rig.queue.renewed == [["1"]]
+
+
+def test_a_worker_renews_its_own_leases_before_it_takes_over_others(run):
+    async def scene(rig):
+        rig.engine.working = [entry("1")]
+        await rig.turn()
+        rig.queue.errors = [RedisConnectionError("gone")]
+        rig.clock.now += 60.0
+        await until(lambda: not rig.queue.errors)
+        rig.queue.calls.clear()
+        rig.queue.renewed.clear()
+        await until(lambda: "reclaim" in rig.queue.calls or len(rig.queue.wanted) > 20)
+
+    rig = run(scene)
+
+    assert rig.queue.renewed[0] == ["1"]
+
+
+def test_requests_are_handed_out_in_the_order_of_their_lease(run):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(3))
+        await rig.turn()
+        assert rig.take(5) == ["0", "1", "2"]
+
+    rig = run(scene)
+
+    assert rig.engine.counts["queue/leased"] == 3
+
+
+def test_what_dead_workers_held_goes_first_and_is_counted(run):
+    def prepare(rig):
+        rig.queue.waiting.append(entry("new"))
+        rig.queue.overdue.append(entry("old"))
+
+    async def scene(rig):
+        await rig.turn()
+        assert rig.take(2) == ["old", "new"]
+
+    rig = run(scene, prepare=prepare)
+
+    assert rig.engine.counts["queue/reclaimed"] == 1
+
+
+def test_the_engine_is_woken_when_requests_have_come_and_not_otherwise(run):
+    async def scene(rig):
+        await rig.turn(2)
+        before = rig.engine.wakes
+        await rig.turn(2)
+        idle = rig.engine.wakes
+        rig.queue.waiting.append(entry("1"))
+        await until(lambda: rig.exchange.inbox)
+        assert (idle - before, rig.engine.wakes - idle) == (0, 1)
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("prefetch", "ahead"), [(64, 16), (4, 1), (3, 1), (1, 1), (0, 1)])
+def test_a_worker_that_does_nothing_leases_a_quarter_ahead_and_at_least_one(run, prefetch, ahead):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(200))
+        await rig.turn(2)
+        assert len(rig.exchange.inbox) == ahead
+
+    run(scene, prefetch=prefetch)
+
+
+@pytest.mark.parametrize(("handed", "ahead"), [(40, 40), (100, 64)], ids=["some", "many"])
+def test_a_worker_leases_ahead_what_it_handed_out_in_the_last_second(run, handed, ahead):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(500))
+        taken: list[str] = []
+        while len(taken) < handed:
+            taken += rig.take(handed - len(taken))
+            await asyncio.sleep(0)
+            await rig.turn()
+        await rig.turn(2)
+        fast = len(rig.exchange.inbox)
+        rig.clock.now += 1.0
+        rig.take(fast)
+        rig.clock.now += 1.0
+        await rig.turn(2)
+        assert (fast, len(rig.exchange.inbox)) == (ahead, 16)
+
+    run(scene)
+
+
+def test_a_paused_queue_hands_out_nothing_of_what_was_leased_before(run):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(3))
+        await until(lambda: rig.exchange.inbox)
+        rig.queue.state = "paused"
+        await until(lambda: rig.exchange.state == "paused")
+        paused = rig.take(3)
+        wakes = rig.engine.wakes
+        rig.queue.state = "running"
+        await until(lambda: rig.exchange.state == "running")
+        assert (paused, rig.take(3)) == ([], ["0", "1", "2"])
+        assert rig.engine.wakes == wakes + 1
+
+    run(scene)
+
+
+def test_a_paused_queue_takes_over_nothing(run):
+    async def scene(rig):
+        rig.queue.overdue.append(entry("1"))
+        await rig.turn(3)
+
+    rig = run(scene, prepare=lambda rig: setattr(rig.queue, "state", "paused"))
+
+    assert "reclaim" not in rig.queue.calls
+
+
+def test_a_draining_queue_hands_out_what_there_is(run):
+    async def scene(rig):
+        rig.queue.state = "draining"
+        rig.queue.waiting.append(entry("1"))
+        await until(lambda: rig.exchange.inbox)
+        assert rig.take(1) == ["1"]
+        assert rig.exchange.state == "draining"
+
+    run(scene)
+
+
+def test_what_is_left_is_looked_up_when_nothing_is_left_here(run):
+    async def scene(rig):
+        rig.queue.left, rig.queue.watchers = 3, 1
+        rig.clock.now += 1.0
+        await until(lambda: rig.exchange.left is not None)
+        assert (rig.exchange.left, rig.exchange.watchers) == (3, 1)
+
+    run(scene)
+
+
+def test_what_is_left_is_not_looked_up_while_anything_is_worked_on(run):
+    async def scene(rig):
+        rig.engine.working = [entry("1")]
+        for _ in range(5):
+            rig.clock.now += 1.0
+            await rig.turn()
+
+    rig = run(scene, prepare=lambda rig: setattr(rig.engine, "working", [entry("1")]))
+
+    assert "status" not in rig.queue.calls
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        lambda rig: rig.exchange.send(add()),
+        lambda rig: rig.queue.waiting.append(entry("1")),
+    ],
+    ids=["a new request", "a leased one"],
+)
+def test_what_was_left_is_forgotten_when_there_is_news(run, news):
+    async def scene(rig):
+        rig.clock.now += 1.0
+        await until(lambda: rig.exchange.left == 0)
+        news(rig)
+        await until(lambda: rig.exchange.left is None)
+
+    run(scene)
+
+
+def test_a_leaving_worker_commits_what_is_finished_and_gives_back_what_was_not_begun(run):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(3))
+        await until(lambda: rig.exchange.inbox)
+        rig.take(1)
+        rig.engine.finished = [Done(entry("0"), "archived")]
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[Done(entry("0"), "archived")]]
+    assert rig.queue.given_back == ["1", "2"]
+
+
+def test_a_leaving_worker_hands_out_and_leases_nothing_more(run):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(100))
+        await until(lambda: rig.exchange.inbox)
+        await rig.exchange.stop()
+        rig.queue.calls.clear()
+
+    rig = run(scene)
+
+    assert rig.take(1) == []
+    assert "lease" not in rig.queue.calls
+
+
+def test_a_leaving_worker_waits_for_a_redis_that_is_away(run):
+    async def scene(rig):
+        rig.exchange.send(add())
+        rig.queue.errors = [RedisConnectionError("gone")] * 5
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()]]
+
+
+def test_a_leaving_worker_says_so_when_it_has_waited_long_enough(run, caplog):
+    async def scene(rig):
+        def fail(_held):
+            rig.clock.now += 4.0
+            raise RedisConnectionError("gone")
+
+        rig.queue.waiting.extend(entries(2))
+        await until(lambda: rig.exchange.inbox)
+        rig.queue.renew = fail
+
+    rig = run(scene)
+
+    assert rig.queue.given_back == []
+    assert caplog.messages[-1] == "Redis is away: 2 leases are left to run out"
+
+
+def test_leases_that_cannot_be_given_back_are_left_to_run_out(run):
+    async def scene(rig):
+        rig.queue.waiting.append(entry("1"))
+        await until(lambda: rig.exchange.inbox)
+        rig.exchange.send(add())
+        rig.queue.give_back = _refuse
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()]]
+
+
+def _refuse(_held: list[Leased]) -> None:
+    raise RedisConnectionError("gone")
+
+
+def test_an_exchange_that_was_never_started_can_be_stopped(clock):
+    rig = Rig(clock, 64)
+    rig.exchange.send(add())
+
+    asyncio.run(rig.exchange.stop())
+
+    assert rig.queue.commits == [[add()]]
