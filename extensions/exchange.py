@@ -142,12 +142,17 @@ class Exchange:
             await self._task
         unbegun, self.inbox = list(self.inbox), deque()
         deadline = self._clock() + _FAREWELL
-        while self._clock() < deadline:
-            if await self._try(_Parcel(self._outgoing(), 0, [], reclaim=False, look=False)):
-                with suppress(RedisError, OSError):
-                    await asyncio.to_thread(self._queue.give_back, unbegun)
+        while not await self._try(_Parcel(self._outgoing(), 0, [], reclaim=False, look=False)):
+            await self._pause()
+            if self._clock() >= deadline:
+                logger.error("Redis is away: %d leases are left to run out", len(unbegun))
                 return
-        logger.error("Redis is away: %d leases are left to run out", len(unbegun))
+        await asyncio.to_thread(self._give_back, unbegun)
+
+    def _give_back(self, unbegun: list[Leased]) -> None:
+        # If Redis is away now, they run out.
+        with suppress(RedisError, OSError):
+            self._queue.give_back(unbegun)
 
     async def _run(self) -> None:
         while not self._is_leaving:
@@ -229,7 +234,7 @@ class Exchange:
             reclaimed = self._queue.reclaim()
             reply.reclaimed = len(reclaimed)
             reply.leased = reclaimed + reply.leased
-        if parcel.look and not reply.leased:
+        if parcel.look:
             status = self._queue.status()
             reply.left, reply.watchers = status.left, status.watchers
         return reply
@@ -240,12 +245,13 @@ class Exchange:
                 self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
 
     def _receive(self, reply: _Reply) -> None:
-        if reply.leased:
-            self.inbox.extend(reply.leased)
+        self.inbox.extend(reply.leased)
+        # A watcher changes nothing: it does not count, and may be due at every look.
+        if not all(b"watcher" in leased.fields for leased in reply.leased):
             self.left = None
         is_news = bool(reply.leased) or reply.state != self.state
         self.state = reply.state
-        if reply.left is not None and self.is_empty:
+        if reply.left is not None and not self._outbox:
             is_news = is_news or reply.left != self.left
             self.left, self.watchers = reply.left, reply.watchers
         refused = reply.effects.count(False)

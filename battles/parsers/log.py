@@ -62,7 +62,9 @@ def without_chat(log: str) -> str:
     """
     if not any(mark in log for mark in _CHAT_MARKS):
         return log
-    return _CHAT.sub("", log)
+    rest = _CHAT.sub("", log)
+    # Without a line feed at its end before, a log has none afterwards.
+    return rest if log.endswith("\n") else rest.removesuffix("\n")
 
 
 def content_hash(log: str) -> str:

@@ -18,7 +18,7 @@ from battles.arguments import (
     reject_unknown,
 )
 from battles.items import Battle, Unreadable
-from battles.paging import Walk, advance, first
+from battles.paging import Step, Walk, advance, first
 from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
@@ -96,8 +96,7 @@ class ReplaysSpider(scrapy.Spider):
                 self._lose(here, str(error))
             return
         self._count("replays/rows_unusable", page.unusable)
-        if step.suspect is not None:
-            self._suspect(here, step.suspect)
+        self._report(here, step)
         yield from (self._battle(row.id) for row in step.rows if self._takes(row.id))
         if watch:
             yield self._watch(here, page.newest)
@@ -179,13 +178,23 @@ class ReplaysSpider(scrapy.Spider):
             reason,
         )
 
-    def _suspect(self, walk: Walk, second: int) -> None:
-        self._count("replays/suspect_seconds")
-        self.logger.warning(
-            "The site lists more battles of %s (second %d) than it shows: some may be missing",
-            walk.format or walk.user,
-            second,
-        )
+    def _report(self, walk: Walk, step: Step) -> None:
+        """Say of which seconds the site may have more battles than it shows."""
+        for second in {*(step.walks[0].crowded if step.walks else ())} - {*walk.crowded}:
+            self._count("replays/crowded_seconds")
+            self.logger.info(
+                "More battles than a page holds share the second %d: they are asked for format by "
+                "format, and one of a format that this crawl lists nowhere would be missing",
+                second,
+            )
+        if step.suspect is not None:
+            self._count("replays/suspect_seconds")
+            self.logger.warning(
+                "The site lists more battles of %s in the second %d than it shows: some may be "
+                "missing",
+                walk.format or walk.user,
+                step.suspect,
+            )
 
     def _count(self, name: str, count: int = 1) -> None:
         if count and self.crawler.stats:

@@ -1,0 +1,683 @@
+"""The scheduler over a real queue, with an engine that the test plays."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from scrapy import Request, Spider, signals
+from scrapy.exceptions import DropItem
+from scrapy.http import Response
+from scrapy.utils.defer import maybe_deferred_to_future
+from scrapy.utils.test import get_crawler
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from extensions.dead_letters import DeadLetterError
+from extensions.keys import QueueKeys
+from extensions.queue import RequestQueue, Status
+from extensions.retry import retry_later
+from extensions.scheduler import Scheduler
+
+URL = "http://site/page"
+KEYS = QueueKeys("pages:queue")
+
+
+class PagesSpider(Spider):
+    name = "pages"
+
+    def parse_page(self, response):
+        """A callback."""
+
+    def failed(self, failure):
+        """An errback."""
+
+
+class Engine:
+    """What the scheduler sees of Scrapy's engine."""
+
+    def __init__(self) -> None:
+        self.wakes = 0
+        self._slot = SimpleNamespace(closing=None, inprogress=set(), nextcall=self)
+        self.downloader = SimpleNamespace(slots={})
+
+    def schedule(self) -> None:
+        self.wakes += 1
+
+
+class Rig:
+    """A scheduler, its engine and a look into its queue."""
+
+    def __init__(self, redis_url: str, settings: dict) -> None:
+        settings = {"REDIS_URL": redis_url, "RETRY_TIMES": 2, **settings}
+        self.crawler = get_crawler(PagesSpider, settings)
+        self.engine = self.crawler.engine = Engine()
+        self.spider = self.crawler.spider = PagesSpider.from_crawler(self.crawler)
+        self.scheduler = Scheduler.from_crawler(self.crawler)
+        self.queue = RequestQueue(Redis.from_url(redis_url), "pages:queue", worker="test")
+        self.queue.open()
+
+    @property
+    def status(self) -> Status:
+        return self.queue.status()
+
+    @property
+    def letter(self) -> dict:
+        """The only dead letter."""
+        [letter] = self.queue.dead_letters().values()
+        return letter
+
+    def stat(self, name: str) -> object:
+        return self.crawler.stats.get_value(name)
+
+    async def next(self) -> Request:
+        """Have the engine take a request and begin it."""
+        while not (request := self.scheduler.next_request()):
+            await asyncio.sleep(0.001)
+        self.engine._slot.inprogress.add(request)
+        return request
+
+    async def begin(self, **arguments) -> Request:
+        """Put a request in and take it out."""
+        self.scheduler.enqueue_request(Request(URL, **{"dont_filter": True, **arguments}))
+        return await self.next()
+
+    def respond(self, request: Request, status: int = 200, body: bytes = b"page") -> Response:
+        response = Response(request.url, status=status, body=body, request=request)
+        self.send(signals.response_received, response=response, request=request)
+        return response
+
+    def send(self, signal: object, **arguments) -> None:
+        results = self.crawler.signals.send_catch_log(signal, spider=self.spider, **arguments)
+        for _, result in results:
+            if isinstance(result, Failure):
+                result.raiseException()
+
+    async def finish(self, request: Request) -> None:
+        """Have the engine be through with a request, and wait until that is in the queue."""
+        self.engine._slot.inprogress.discard(request)
+        while request in self.scheduler._leases or not self.scheduler._exchange.is_empty:
+            await asyncio.sleep(0.001)
+
+    async def committed(self) -> None:
+        """Wait until everything sent is in the queue."""
+        while self.scheduler._exchange._outbox:
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):
+    """Play a scene with an open scheduler, which is closed in the end."""
+    monkeypatch.setattr("extensions.exchange._TURN", 0.001)
+    monkeypatch.setattr("extensions.exchange._LOOK", 0.002)
+
+    def play(scene, *, reason: str = "shutdown", **settings) -> Rig:
+        async def act() -> Rig:
+            rig = Rig(redis_url, settings)
+            rig.scheduler.open(rig.spider)
+            async with asyncio.timeout(20):
+                await scene(rig)
+                await maybe_deferred_to_future(rig.scheduler.close(reason))
+            return rig
+
+        return asyncio.run(act())
+
+    return play
+
+
+# --- In and out -----------------------------------------------------------------------------------
+
+
+def test_a_request_comes_out_as_it_went_in(run):
+    async def scene(rig):
+        request = await rig.begin(callback=rig.spider.parse_page, meta={"a": 1})
+        assert (request.url, request.callback) == (URL, rig.spider.parse_page)
+        assert request.meta["a"] == 1
+
+    run(scene)
+
+
+def test_a_request_that_was_seen_is_not_added_again(run):
+    async def scene(rig):
+        for _ in range(3):
+            rig.scheduler.enqueue_request(Request(URL))
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.status.left == 1
+    assert rig.stat("queue/refused") == 2
+
+
+def test_a_request_that_is_not_filtered_is_added_again(run):
+    async def scene(rig):
+        for _ in range(2):
+            rig.scheduler.enqueue_request(Request(URL, dont_filter=True))
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.status.left == 2
+
+
+@pytest.mark.parametrize(
+    ("priority", "lane"), [(5, "discovery"), (0, "downloads"), (-5, "backfill")]
+)
+def test_priority_picks_the_lane(run, priority, lane):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(Request(URL, priority=priority))
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.status.lanes[lane]["discovered"] == 1
+
+
+def test_a_request_with_a_delay_waits(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(Request(URL, meta={"delay": 60.0}))
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.status.total("delayed") == 1
+
+
+def test_a_request_that_cannot_be_written_is_refused_with_the_reason(run, caplog):
+    async def scene(rig):
+        assert not rig.scheduler.enqueue_request(Request(URL, meta={"page": object()}))
+
+    rig = run(scene)
+
+    assert rig.stat("queue/unfit") == 1
+    assert "is not JSON: Object of type object" in caplog.text
+    assert rig.status.left == 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"url": "no scheme"}, {"url": URL, "callback": "close"}, {"url": URL, "meta": "[" * 9999}],
+    ids=["address", "callback", "meta"],
+)
+def test_an_entry_that_is_no_request_is_buried_and_the_next_is_taken(run, redis, fields):
+    async def scene(rig):
+        redis.xadd(KEYS.lanes[0], fields)
+        request = await rig.begin()
+        assert request.url == URL
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.letter["reason"].startswith("no request: ")
+    assert rig.letter["attempts"] == 1
+
+
+def test_the_engine_is_woken_when_there_is_work(run):
+    async def scene(rig):
+        await rig.begin()
+
+    rig = run(scene)
+
+    assert rig.engine.wakes >= 1
+
+
+# --- Acknowledged ---------------------------------------------------------------------------------
+
+
+def test_a_request_is_leased_until_the_engine_is_done_with_it(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        rig.send(signals.item_scraped, item={}, response=response)
+        await asyncio.sleep(0.01)
+        during = rig.status.total("leased")
+        await rig.finish(request)
+        assert (during, rig.status.total("leased")) == (1, 0)
+
+    run(scene)
+
+
+def test_what_came_of_a_request_is_in_the_queue_when_it_is_taken_out(run):
+    async def scene(rig):
+        request = await rig.begin()
+        rig.respond(request)
+        rig.scheduler.enqueue_request(Request(f"{URL}/child"))
+        await rig.finish(request)
+        assert rig.status.left == 1
+        assert rig.status.total("gone") == 1
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("priority", "items", "outcome"),
+    [(0, 1, "archived"), (0, 0, "gone"), (1, 0, "followed"), (1, 2, "archived"), (-1, 0, "gone")],
+)
+def test_the_ledger_says_what_came_of_a_request(run, priority, items, outcome):
+    async def scene(rig):
+        request = await rig.begin(priority=priority)
+        response = rig.respond(request)
+        for _ in range(items):
+            rig.send(signals.item_scraped, item={}, response=response)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert rig.status.total(outcome) == 1
+    assert rig.status.imbalance() == 0
+
+
+def test_an_item_of_the_spiders_start_has_no_lease(run):
+    async def scene(rig):
+        rig.send(signals.item_scraped, item={}, response=None)
+        rig.send(signals.item_error, item={}, response=None, failure=Failure(OSError("x")))
+
+    rig = run(scene)
+
+    assert rig.status.left == 0
+
+
+# --- Tried again ----------------------------------------------------------------------------------
+
+
+def test_a_retry_takes_the_place_of_its_original(run):
+    async def scene(rig):
+        request = await rig.begin(meta={"kept": 1})
+        again = retry_later(request, rig.spider, "HTTP 503")
+        again.meta["delay"] = 60.0
+        rig.scheduler.enqueue_request(again)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.left, status.total("delayed"), status.total("leased")) == (1, 1, 0)
+    assert (status.total("discovered"), status.imbalance()) == (1, 0)
+
+
+def test_a_retry_counts_its_tries(run):
+    async def scene(rig):
+        request = await rig.begin()
+        again = retry_later(request, rig.spider, "HTTP 503")
+        again.meta["delay"] = 0.0
+        rig.scheduler.enqueue_request(again)
+        await rig.finish(request)
+        second = await rig.next()
+        assert second.meta["retry_times"] == 1
+        assert "delay" not in second.meta
+
+    run(scene)
+
+
+def test_a_retry_keeps_the_headers_it_was_queued_with(run):
+    async def scene(rig):
+        request = await rig.begin(headers={"X-Mine": "1"})
+        request.headers["User-Agent"] = "set by a middleware"
+        again = retry_later(request, rig.spider, "HTTP 503")
+        again.meta["delay"] = 0.0
+        rig.scheduler.enqueue_request(again)
+        await rig.finish(request)
+        second = await rig.next()
+        assert second.headers.to_unicode_dict().data == {"X-Mine": "1"}
+
+    run(scene)
+
+
+def test_a_redirect_takes_the_place_of_its_original(run):
+    async def scene(rig):
+        request = await rig.begin()
+        rig.scheduler.enqueue_request(
+            request.replace(url=f"{URL}/moved", meta={**request.meta, "redirect_times": 1})
+        )
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.left, status.total("discovered")) == (1, 1)
+    assert status.imbalance() == 0
+
+
+def test_a_redirect_is_not_given_headers_that_were_taken_from_it(run):
+    async def scene(rig):
+        request = await rig.begin(headers={"Authorization": "secret", "X-Mine": "1"})
+        elsewhere = request.replace(
+            url="http://elsewhere/", meta={**request.meta, "redirect_times": 1}
+        )
+        del elsewhere.headers["Authorization"]
+        rig.scheduler.enqueue_request(elsewhere)
+        await rig.finish(request)
+        second = await rig.next()
+        assert second.headers.to_unicode_dict().data == {"X-Mine": "1"}
+
+    run(scene)
+
+
+@pytest.mark.parametrize("hop", ["retry_times", "redirect_times"])
+def test_a_request_with_its_parents_meta_is_no_retry(run, hop):
+    async def scene(rig):
+        request = await rig.begin(meta={hop: 2})
+        rig.respond(request)
+        rig.scheduler.enqueue_request(Request(f"{URL}/child", meta=request.meta))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert (rig.status.left, rig.status.total("gone")) == (1, 1)
+    assert rig.status.total("discovered") == 2
+
+
+def test_a_retry_of_a_request_that_is_settled_is_a_new_one(run):
+    async def scene(rig):
+        request = await rig.begin()
+        rig.respond(request)
+        await rig.finish(request)
+        rig.scheduler.enqueue_request(retry_later(request, rig.spider, "late"))
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.status.total("discovered") == 2
+
+
+def test_a_retry_that_cannot_be_written_is_a_dead_letter(run):
+    async def scene(rig):
+        request = await rig.begin()
+        request.meta["page"] = object()
+        assert not rig.scheduler.enqueue_request(retry_later(request, rig.spider, "HTTP 503"))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert "is not JSON: Object of type object" in rig.letter["reason"]
+
+
+def test_what_fails_where_nobody_sees_it_is_tried_again(run):
+    async def scene(rig):
+        request = await rig.begin()
+        await rig.finish(request)
+
+    rig = run(scene, RETRY_BACKOFF=60.0)
+
+    assert (rig.status.total("gone"), rig.status.left) == (0, 1)
+
+
+def test_what_keeps_failing_where_nobody_sees_it_is_a_dead_letter(run):
+    async def scene(rig):
+        request = await rig.begin(meta={"retry_times": 2})
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert rig.letter["reason"] == "it failed before the spider saw it: the worker's log says why"
+    assert rig.letter["attempts"] == 3
+
+
+def test_a_request_that_a_middleware_puts_in_anothers_place_accounts_for_it(run):
+    async def scene(rig):
+        request = await rig.begin()
+        rig.scheduler.enqueue_request(request.replace(url=f"{URL}/instead"))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert (rig.status.left, rig.status.total("gone")) == (1, 1)
+
+
+# --- Items and errors -----------------------------------------------------------------------------
+
+
+def test_a_request_whose_item_could_not_be_stored_goes_back(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        for _ in range(2):
+            rig.send(
+                signals.item_error, item={}, response=response, failure=Failure(OSError("disk full"))
+            )
+        await rig.finish(request)
+
+    rig = run(scene, RETRY_BACKOFF=60.0)
+
+    assert (rig.status.total("delayed"), rig.status.total("archived")) == (1, 0)
+    assert rig.stat("retry/reason_count/an item could not be stored") == 1
+
+
+def test_a_request_whose_items_never_can_be_stored_is_a_dead_letter(run):
+    async def scene(rig):
+        request = await rig.begin(meta={"retry_times": 2})
+        response = rig.respond(request)
+        rig.send(
+            signals.item_error, item={}, response=response, failure=Failure(OSError("disk full"))
+        )
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert rig.letter["reason"] == "an item could not be stored: disk full"
+    assert rig.letter["attempts"] == 3
+
+
+@pytest.mark.parametrize(
+    ("exception", "dead"), [(DeadLetterError("no log"), 1), (DropItem("a duplicate"), 0)]
+)
+def test_an_item_can_be_dropped_for_a_dead_letter_or_as_it_should_be(run, exception, dead):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request, 200, b"x" * 600)
+        rig.send(signals.item_dropped, item={}, response=response, exception=exception)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    letters = list(rig.queue.dead_letters().values())
+    assert len(letters) == rig.status.total("dead") == dead
+    assert all(letter["body"] == "x" * 500 for letter in letters)
+
+
+def test_a_spider_that_fails_makes_a_dead_letter(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request, 206, b"x" * 600)
+        rig.send(signals.spider_error, response=response, failure=Failure(KeyError("log")))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    letter = rig.letter
+    assert letter["reason"] == "the spider failed: KeyError: 'log'"
+    assert (letter["status"], letter["body"]) == (206, "x" * 500)
+    assert letter["fields"][:2] == ["url", URL]
+    assert 0 <= letter["died_at"] - letter["queued_at"] < 20
+
+
+def test_an_errback_that_fails_makes_a_dead_letter(run):
+    async def scene(rig):
+        request = await rig.begin()
+        download = Failure(OSError("down"))
+        download.request = request
+        rig.send(signals.spider_error, response=download, failure=Failure(KeyError("x")))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert (rig.letter["reason"], rig.letter["status"]) == ("the spider failed: KeyError: 'x'", None)
+
+
+def test_a_spider_that_fails_because_redis_is_away_is_tried_again(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        gone = Failure(RedisConnectionError("gone"))
+        rig.send(signals.spider_error, response=response, failure=gone)
+        await rig.finish(request)
+
+    rig = run(scene, RETRY_BACKOFF=60.0)
+
+    assert (rig.status.dead_letters, rig.status.total("delayed")) == (0, 1)
+
+
+def test_a_start_that_fails_is_nobodys_dead_letter(run):
+    async def scene(rig):
+        rig.send(signals.spider_error, response=None, failure=Failure(KeyError("x")))
+
+    rig = run(scene)
+
+    assert rig.status.dead_letters == 0
+
+
+# --- Watchers -------------------------------------------------------------------------------------
+
+
+def watch(**meta) -> Request:
+    return Request(URL, dont_filter=True, meta={"watcher": "w", **meta})
+
+
+def test_a_watcher_puts_itself_back_once(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(watch())
+        rig.scheduler.enqueue_request(watch())
+        request = await rig.next()
+        rig.respond(request)
+        for _ in range(2):
+            rig.scheduler.enqueue_request(watch(delay=60.0))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.watchers, status.left, status.total("delayed")) == (1, 0, 1)
+    assert (status.total("discovered"), status.imbalance()) == (1, 0)
+
+
+def test_a_watcher_does_not_take_the_place_of_another(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(watch())
+        request = await rig.next()
+        rig.respond(request)
+        rig.scheduler.enqueue_request(watch(watcher="other", delay=60.0))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert (rig.status.watchers, rig.status.total("gone")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("is_watching", "state", "goes_on"),
+    [(True, "running", True), (False, "running", False), (True, "draining", False)],
+    ids=["watching", "not watching", "draining"],
+)
+def test_a_watcher_keeps_only_a_watching_spider_going(run, is_watching, state, goes_on):
+    async def scene(rig):
+        rig.spider.is_watching = is_watching
+        rig.scheduler.enqueue_request(watch(delay=60.0))
+        rig.queue.set_state(state)
+        await rig.committed()
+        while rig.scheduler._exchange.left is None or rig.scheduler._exchange.state != state:
+            await asyncio.sleep(0.001)
+        assert rig.scheduler.has_pending_requests() is goes_on
+
+    run(scene)
+
+
+# --- The end --------------------------------------------------------------------------------------
+
+
+def test_a_crawl_goes_on_until_redis_has_said_that_nothing_is_left(run):
+    async def scene(rig):
+        pending = [rig.scheduler.has_pending_requests()]
+        request = await rig.begin()
+        pending.append(rig.scheduler.has_pending_requests())
+        rig.respond(request)
+        await rig.finish(request)
+        while rig.scheduler.has_pending_requests():
+            await asyncio.sleep(0.001)
+        assert pending == [True, True]
+        assert rig.status.left == 0
+
+    run(scene)
+
+
+def test_a_crawl_goes_on_while_another_worker_holds_a_request(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(Request(URL))
+        rig.queue.set_state("paused")
+        await rig.committed()
+        while rig.scheduler._exchange.state != "paused":
+            await asyncio.sleep(0.001)
+        rig.queue.set_state("running")
+        _, [leased] = rig.queue.lease(1) if not rig.scheduler._exchange.inbox else (None, [None])
+        while leased and rig.scheduler._exchange.left is None:
+            await asyncio.sleep(0.001)
+        assert rig.scheduler.has_pending_requests()
+
+    run(scene)
+
+
+@pytest.mark.parametrize(
+    ("reason", "settings", "seen_again"),
+    [
+        ("finished", {}, True),
+        ("finished", {"SCHEDULER_PERSIST": True}, False),
+        ("shutdown", {}, False),
+    ],
+    ids=["finished", "persistent", "interrupted"],
+)
+def test_what_was_seen_is_forgotten_when_the_crawl_is_finished(run, reason, settings, seen_again):
+    async def crawl(rig):
+        rig.scheduler.enqueue_request(Request(URL))
+        request = await rig.next()
+        rig.respond(request)
+        await rig.finish(request)
+
+    async def look(rig):
+        rig.scheduler.enqueue_request(Request(URL))
+        await rig.committed()
+
+    run(crawl, reason=reason, **settings)
+    rig = run(look)
+
+    assert (rig.status.left == 1) is seen_again
+
+
+def test_a_leaving_worker_gives_back_what_it_did_not_begin(run, redis):
+    async def scene(rig):
+        for n in range(3):
+            rig.scheduler.enqueue_request(Request(f"{URL}/{n}"))
+        first = await rig.next()
+        rig.respond(first)
+        rig.engine._slot.inprogress.discard(first)
+
+    rig = run(scene)
+
+    assert (rig.status.total("gone"), rig.status.left) == (1, 2)
+    assert len(rig.queue.reclaim()) == rig.status.total("leased")
+
+
+def test_a_leaving_worker_takes_back_what_waits_in_the_downloader(run):
+    async def scene(rig):
+        request = await rig.begin(errback=rig.spider.failed)
+        downloaded: Deferred = Deferred()
+        refused: list[Failure] = []
+        downloaded.addErrback(refused.append)
+        elsewhere: Deferred = Deferred()
+        elsewhere.addErrback(refused.append)
+        waiting = [(request, downloaded), (Request("http://site/robots.txt"), elsewhere)]
+        rig.engine.downloader.slots["site"] = SimpleNamespace(queue=_deque(waiting))
+        rig.engine._slot.closing = object()
+        while len(refused) < 2:
+            await asyncio.sleep(0.001)
+        await rig.finish_unbegun(request) if False else rig.engine._slot.inprogress.discard(request)
+        while request in rig.scheduler._leases:
+            await asyncio.sleep(0.001)
+        assert [failure.getErrorMessage() for failure in refused] == ["the crawl is ending"] * 2
+        assert request.errback is None
+
+    rig = run(scene)
+
+    assert (rig.status.left, rig.status.total("gone")) == (1, 0)
+    assert len(rig.queue.reclaim()) == 1
