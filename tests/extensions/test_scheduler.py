@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -11,16 +14,18 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from scrapy import Request, Spider, signals
 from scrapy.exceptions import DropItem
 from scrapy.http import Response
+from scrapy.settings import Settings
 from scrapy.utils.defer import maybe_deferred_to_future
 from scrapy.utils.test import get_crawler
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
 from extensions.keys import QueueKeys
-from extensions.queue import RequestQueue, Status
+from extensions.queue import GROUP, Add, Leased, RequestQueue, Status
 from extensions.retry import retry_later
-from extensions.scheduler import Scheduler
+from extensions.scheduler import Lease, Scheduler, namespace_of
 
 URL = "http://site/page"
 KEYS = QueueKeys("pages:queue")
@@ -34,6 +39,14 @@ class PagesSpider(Spider):
 
     def failed(self, failure):
         """An errback."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(5000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it never came about")
 
 
 class Engine:
@@ -75,10 +88,10 @@ class Rig:
 
     async def next(self) -> Request:
         """Have the engine take a request and begin it."""
-        while not (request := self.scheduler.next_request()):
-            await asyncio.sleep(0.001)
-        self.engine._slot.inprogress.add(request)
-        return request
+        requests: list[Request | None] = []
+        await until(lambda: requests.append(self.scheduler.next_request()) or requests[-1])
+        self.engine._slot.inprogress.add(requests[-1])
+        return requests[-1]
 
     async def begin(self, **arguments) -> Request:
         """Put a request in and take it out."""
@@ -99,17 +112,24 @@ class Rig:
     async def finish(self, request: Request) -> None:
         """Have the engine be through with a request, and wait until that is in the queue."""
         self.engine._slot.inprogress.discard(request)
-        while request in self.scheduler._leases or not self.scheduler._exchange.is_empty:
-            await asyncio.sleep(0.001)
+        await until(lambda: request not in self.scheduler._leases)
+        await self.committed()
 
     async def committed(self) -> None:
         """Wait until everything sent is in the queue."""
-        while self.scheduler._exchange._outbox:
-            await asyncio.sleep(0.001)
+        await until(lambda: not self.scheduler._exchange._outbox)
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):
+def other(redis) -> RequestQueue:
+    """Another worker's look at the queue."""
+    queue = RequestQueue(redis, "pages:queue", worker="other")
+    queue.open()
+    return queue
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):  # noqa: ARG001 -- emptied before and after
     """Play a scene with an open scheduler, which is closed in the end."""
     monkeypatch.setattr("extensions.exchange._TURN", 0.001)
     monkeypatch.setattr("extensions.exchange._LOOK", 0.002)
@@ -118,8 +138,9 @@ def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):
         async def act() -> Rig:
             rig = Rig(redis_url, settings)
             rig.scheduler.open(rig.spider)
-            async with asyncio.timeout(20):
+            try:
                 await scene(rig)
+            finally:
                 await maybe_deferred_to_future(rig.scheduler.close(reason))
             return rig
 
@@ -436,7 +457,10 @@ def test_a_request_whose_item_could_not_be_stored_goes_back(run):
         response = rig.respond(request)
         for _ in range(2):
             rig.send(
-                signals.item_error, item={}, response=response, failure=Failure(OSError("disk full"))
+                signals.item_error,
+                item={},
+                response=response,
+                failure=Failure(OSError("disk full")),
             )
         await rig.finish(request)
 
@@ -504,7 +528,10 @@ def test_an_errback_that_fails_makes_a_dead_letter(run):
 
     rig = run(scene)
 
-    assert (rig.letter["reason"], rig.letter["status"]) == ("the spider failed: KeyError: 'x'", None)
+    assert (rig.letter["reason"], rig.letter["status"]) == (
+        "the spider failed: KeyError: 'x'",
+        None,
+    )
 
 
 def test_a_spider_that_fails_because_redis_is_away_is_tried_again(run):
@@ -577,8 +604,8 @@ def test_a_watcher_keeps_only_a_watching_spider_going(run, is_watching, state, g
         rig.scheduler.enqueue_request(watch(delay=60.0))
         rig.queue.set_state(state)
         await rig.committed()
-        while rig.scheduler._exchange.left is None or rig.scheduler._exchange.state != state:
-            await asyncio.sleep(0.001)
+        exchange = rig.scheduler._exchange
+        await until(lambda: exchange.left is not None and exchange.state == state)
         assert rig.scheduler.has_pending_requests() is goes_on
 
     run(scene)
@@ -594,26 +621,21 @@ def test_a_crawl_goes_on_until_redis_has_said_that_nothing_is_left(run):
         pending.append(rig.scheduler.has_pending_requests())
         rig.respond(request)
         await rig.finish(request)
-        while rig.scheduler.has_pending_requests():
-            await asyncio.sleep(0.001)
+        await until(lambda: not rig.scheduler.has_pending_requests())
         assert pending == [True, True]
         assert rig.status.left == 0
 
     run(scene)
 
 
-def test_a_crawl_goes_on_while_another_worker_holds_a_request(run):
+def test_a_crawl_goes_on_while_another_worker_holds_a_request(run, other):
+    other.commit([Add(2, {"url": URL})])
+    other.lease(1)
+
     async def scene(rig):
-        rig.scheduler.enqueue_request(Request(URL))
-        rig.queue.set_state("paused")
-        await rig.committed()
-        while rig.scheduler._exchange.state != "paused":
-            await asyncio.sleep(0.001)
-        rig.queue.set_state("running")
-        _, [leased] = rig.queue.lease(1) if not rig.scheduler._exchange.inbox else (None, [None])
-        while leased and rig.scheduler._exchange.left is None:
-            await asyncio.sleep(0.001)
+        await until(lambda: rig.scheduler._exchange.left is not None)
         assert rig.scheduler.has_pending_requests()
+        assert rig.scheduler.next_request() is None
 
     run(scene)
 
@@ -644,7 +666,7 @@ def test_what_was_seen_is_forgotten_when_the_crawl_is_finished(run, reason, sett
     assert (rig.status.left == 1) is seen_again
 
 
-def test_a_leaving_worker_gives_back_what_it_did_not_begin(run, redis):
+def test_a_leaving_worker_gives_back_what_it_did_not_begin(run):
     async def scene(rig):
         for n in range(3):
             rig.scheduler.enqueue_request(Request(f"{URL}/{n}"))
@@ -661,19 +683,15 @@ def test_a_leaving_worker_gives_back_what_it_did_not_begin(run, redis):
 def test_a_leaving_worker_takes_back_what_waits_in_the_downloader(run):
     async def scene(rig):
         request = await rig.begin(errback=rig.spider.failed)
-        downloaded: Deferred = Deferred()
         refused: list[Failure] = []
-        downloaded.addErrback(refused.append)
-        elsewhere: Deferred = Deferred()
-        elsewhere.addErrback(refused.append)
-        waiting = [(request, downloaded), (Request("http://site/robots.txt"), elsewhere)]
-        rig.engine.downloader.slots["site"] = SimpleNamespace(queue=_deque(waiting))
+        waiting = deque()
+        for queued in (request, Request("http://site/robots.txt")):
+            waiting.append((queued, Deferred()))
+            waiting[-1][1].addErrback(refused.append)
+        rig.engine.downloader.slots["site"] = SimpleNamespace(queue=waiting)
         rig.engine._slot.closing = object()
-        while len(refused) < 2:
-            await asyncio.sleep(0.001)
-        await rig.finish_unbegun(request) if False else rig.engine._slot.inprogress.discard(request)
-        while request in rig.scheduler._leases:
-            await asyncio.sleep(0.001)
+        await until(lambda: len(refused) == 2)
+        rig.engine._slot.inprogress.discard(request)
         assert [failure.getErrorMessage() for failure in refused] == ["the crawl is ending"] * 2
         assert request.errback is None
 
@@ -681,3 +699,91 @@ def test_a_leaving_worker_takes_back_what_waits_in_the_downloader(run):
 
     assert (rig.status.left, rig.status.total("gone")) == (1, 0)
     assert len(rig.queue.reclaim()) == 1
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+def test_the_key_of_the_queue_can_be_set(run, redis):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(Request(URL))
+        await rig.committed()
+
+    run(scene, SCHEDULER_QUEUE_KEY="mine:%(spider)s")
+
+    assert redis.xlen(QueueKeys("mine:pages").lanes[1]) == 1
+
+
+@pytest.mark.parametrize("pattern", [None, ""], ids=["unset", "empty"])
+def test_a_queue_is_named_after_its_spider(pattern):
+    settings = Settings({"SCHEDULER_QUEUE_KEY": pattern})
+
+    assert namespace_of(settings, "pages") == "pages:queue"
+
+
+def test_what_an_earlier_crawl_left_can_be_thrown_away(run, other):
+    other.commit([Add(2, {"url": URL}), Add(1, {"url": URL}, delay=60.0)])
+
+    async def scene(rig):
+        assert rig.status.left == 0
+
+    run(scene, SCHEDULER_FLUSH_ON_START=True)
+
+
+@pytest.mark.parametrize(("deaths", "is_buried"), [(2, False), (3, True)])
+def test_a_request_that_kills_its_workers_is_buried(run, other, redis, deaths, is_buried):
+    other.commit([Add(2, {"url": f"{URL}/killer"}), Add(2, {"url": URL})])
+    other.lease(1)
+    [entry] = redis.xpending_range(KEYS.lanes[1], GROUP, "-", "+", 1)
+    ids = [entry["message_id"]]
+    redis.xclaim(KEYS.lanes[1], GROUP, "other", 0, ids, idle=60_000, retrycount=deaths, justid=True)
+
+    async def scene(rig):
+        taken = {(await rig.next()).url for _ in range(1 if is_buried else 2)}
+        assert (f"{URL}/killer" in taken) is not is_buried
+        await rig.committed()
+
+    rig = run(scene, QUEUE_DELIVERIES=3, QUEUE_LEASE=30.0)
+
+    reasons = [letter["reason"] for letter in rig.queue.dead_letters().values()]
+    assert reasons == ["3 workers died holding it"] * is_buried
+
+
+def test_leases_of_a_set_length_are_taken_over_after_it(run, other):
+    other.commit([Add(2, {"url": URL})])
+    other.lease(1)
+
+    async def scene(rig):
+        request = await rig.next()
+        assert request.url == URL
+
+    rig = run(scene, QUEUE_LEASE=0.0)
+
+    assert rig.stat("queue/reclaimed") >= 1
+
+
+def test_how_many_requests_are_leased_ahead_can_be_set(run, other):
+    other.commit([Add(2, {"url": f"{URL}/{n}"}) for n in range(20)])
+
+    async def scene(rig):
+        await rig.next()
+        await asyncio.sleep(0.02)
+        assert rig.status.total("leased") <= 5
+
+    run(scene, QUEUE_PREFETCH=4)
+
+
+def test_a_redis_that_does_not_answer_stops_the_crawl_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr("extensions.connection._RETRIES", 0)
+    crawler = get_crawler(PagesSpider, {"REDIS_URL": f"unix://{tmp_path}/nothing"})
+
+    with pytest.raises(UnreachableError, match="Redis does not answer"):
+        Scheduler.from_crawler(crawler)
+
+
+def test_a_lease_stays_one_however_often_its_request_is_copied():
+    lease = Lease(Leased(2, "1-0", {}))
+
+    copies = deepcopy({"queue_lease": lease, "other": [lease]})
+
+    assert copies["queue_lease"] is copies["other"][0] is lease
