@@ -35,19 +35,14 @@ class KnownBattlesMiddleware:
         response: Response,  # noqa: ARG002 -- Scrapy passes it
         result: AsyncIterator[Any],
     ) -> AsyncIterator[Any]:
-        fresh: dict[str, scrapy.Request] = {}
-        async for output in result:
-            battle_id = _battle_asked_for(output)
-            if battle_id is None:
-                yield output
-            else:
-                fresh[battle_id] = output
-        known = await asyncio.to_thread(self._index.known, fresh) if fresh else set()
+        # All of it before any of it goes on: should the index fail, the whole page is tried again.
+        outputs = [(output, _battle_asked_for(output)) async for output in result]
+        asked = {battle_id for _, battle_id in outputs if battle_id is not None}
+        known = await asyncio.to_thread(self._index.known, asked) if asked else set()
         self._stats.inc_value("known/skipped", len(known))
-        self._stats.inc_value("known/new", len(fresh) - len(known))
-        for battle_id, request in fresh.items():
+        for output, battle_id in outputs:
             if battle_id not in known:
-                yield request
+                yield output
 
 
 def _battle_asked_for(output: Any) -> str | None:  # noqa: ANN401 -- a request or any item

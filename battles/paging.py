@@ -14,7 +14,7 @@ from battles.parsers.names import format_of
 from battles.parsers.reply import BadReplyError
 from battles.parsers.search import PAGE_LAST, Row, SearchPage
 
-_LISTS = ("between", "formats", "crowded")
+_LISTS = ("between", "formats", "crowded", "edge")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,14 @@ class Walk:
     """While the first page of `second` is looked for: the pages it is between, inclusive."""
     formats: tuple[str, ...] = ()
     """Formats seen so far, when all are listed together."""
+    edge: tuple[str, ...] = ()
+    """Battles of the last second seen, which the next page lists again."""
+    resume: int | None = None
+    """Where to go on with `before` when `second` is done."""
+    left: int | None = None
+    """How many battles are wanted at most; `None` wants all."""
+    look: int | None = None
+    """Counts the looks of a watch, each of which reads the same pages anew."""
     crowded: tuple[int, ...] = ()
     """Seconds to ask for format by format, when all are listed together."""
 
@@ -62,8 +70,10 @@ class Walk:
         return self.format is not None or self.user is not None
 
     def wants(self, row: Row) -> bool:
-        return (self.since is None or row.uploaded >= self.since) and (
-            self.second is None or row.uploaded == self.second
+        return (
+            (self.since is None or row.uploaded >= self.since)
+            and (self.second is None or row.uploaded == self.second)
+            and row.id not in self.edge
         )
 
     def is_over_at(self, oldest: int) -> bool:
@@ -83,9 +93,8 @@ class Step:
     """A second of which the site would not show every battle."""
 
 
-def first(*, format: str | None, user: str | None, since: int | None, until: int | None) -> Walk:
-    """Begin a walk over the battles of `[since, until)`."""
-    walk = Walk(format=format, user=user, since=since)
+def begin(walk: Walk, *, until: int | None) -> Walk:
+    """Have a walk begin at the newest battle before a time; None begins at the newest of all."""
     if until is None:
         return walk
     return replace(walk, before=until if walk.is_filtered else until - 1)
@@ -98,10 +107,22 @@ def advance(walk: Walk, page: SearchPage) -> Step:
         BadReplyError: the page does not begin where it was asked to.
 
     """
+    step = _advance(walk, page)
+    if walk.left is None:
+        return step
+    step.rows = step.rows[: walk.left]
+    left = walk.left - len(step.rows)
+    step.walks = [replace(following, left=left) for following in step.walks] if left else []
+    return step
+
+
+def _advance(walk: Walk, page: SearchPage) -> Step:
     rows = [row for row in page.rows if walk.wants(row)]
+    edge = tuple(row.id for row in page.rows if row.uploaded == page.oldest)
     if walk.page is not None:
-        return _advance_in_second(walk, page, rows)
+        return _advance_in_second(walk if walk.between else replace(walk, edge=edge), page, rows)
     _check_beginning(walk, page)
+    walk = replace(walk, edge=edge)
     if not walk.is_filtered:
         seen = {*walk.formats, *(format_of(row.id) for row in page.rows)}
         walk = replace(walk, formats=tuple(sorted(seen)))
@@ -124,16 +145,17 @@ def _go_on(walk: Walk, rows: list[Row], oldest: int) -> Step:
     if following != walk.before:
         return Step(rows, [replace(walk, before=following)])
     # The whole page is of one second, and asking on would bring it again.
-    beyond = replace(walk, before=oldest - inclusive)
     if not walk.is_filtered:
-        return Step(rows, [replace(beyond, crowded=(*walk.crowded, oldest))])
-    inside = _halve(Walk(walk.format, walk.user, second=oldest), 1, PAGE_LAST)
-    return Step(rows, [inside] if walk.second is not None else [inside, beyond])
+        crowded = (*walk.crowded, oldest)
+        return Step(rows, [replace(walk, before=oldest - 1, edge=(), crowded=crowded)])
+    resume = oldest if walk.second is None else None
+    inside = replace(walk, second=oldest, before=None, resume=resume)
+    return Step(rows, [_halve(inside, 1, PAGE_LAST)])
 
 
 def _crowded_seconds(walk: Walk) -> list[Walk]:
     return [
-        Walk(format=name, second=second, before=second + 1)
+        Walk(format=name, second=second, before=second + 1, left=walk.left, look=walk.look)
         for second in walk.crowded
         for name in walk.formats
     ]
@@ -153,9 +175,16 @@ def _advance_in_second(walk: Walk, page: SearchPage, rows: list[Row]) -> Step:
     if walk.between:
         low, high = walk.between
         found = is_end or oldest <= second
-        return Step(rows, [_halve(walk, *((low, number) if found else (number + 1, high)))])
+        # Its battles are taken when the second is walked from its first page on.
+        return Step([], [_halve(walk, *((low, number) if found else (number + 1, high)))])
     if is_end or oldest < second:
-        return Step(rows)
+        return Step(rows, _resumed(walk))
     if number >= PAGE_LAST:
-        return Step(rows, suspect=second)
+        return Step(rows, _resumed(walk), suspect=second)
     return Step(rows, [replace(walk, page=number + 1)])
+
+
+def _resumed(walk: Walk) -> list[Walk]:
+    if walk.resume is None:
+        return []
+    return [replace(walk, second=None, page=None, edge=(), before=walk.resume, resume=None)]

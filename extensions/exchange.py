@@ -55,7 +55,6 @@ class _Parcel:
 class _Reply:
     """What one exchange brings back."""
 
-    effects: list[bool] = field(default_factory=list)
     state: State = "running"
     leased: list[Leased] = field(default_factory=list)
     reclaimed: int = 0
@@ -120,7 +119,7 @@ class Exchange:
         self.left = None
 
     def take(self) -> Leased | None:
-        """Return the most urgent request leased, unless the queue is paused."""
+        """Return the request that was leased first, unless the queue is paused."""
         if self.state == "paused" or self._is_leaving or not self.inbox:
             self._news.set()
             return None
@@ -157,7 +156,12 @@ class Exchange:
 
     async def _run(self) -> None:
         while not self._is_leaving:
-            await self._try(self._parcel())
+            try:
+                await self._try(self._parcel())
+            except Exception:
+                # Ended here, it would leave a worker that neither works nor ends.
+                logger.exception("The exchange with the queue failed, and is tried again")
+                self._failures += 1
             await self._pause()
 
     async def _pause(self) -> None:
@@ -205,11 +209,17 @@ class Exchange:
 
     async def _try(self, parcel: _Parcel) -> bool:
         try:
+            if parcel.operations:
+                # Apart from the rest: what is committed must not be sent again if that fails.
+                effects = await asyncio.to_thread(self._commit, parcel.operations)
+                del self._outbox[: len(effects)]
+                self._count_effects(parcel.operations, effects)
             reply = await asyncio.to_thread(self._exchange, parcel)
         except (RedisError, OSError) as error:
             self._failures += 1
-            # Leases may have run out meanwhile: they are renewed before others' are taken over.
-            self._renewed_at = -inf
+            # Leases may have run out meanwhile, everybody's: each worker renews its own before
+            # anybody takes over another's.
+            self._renewed_at, self._reclaimed_at = -inf, self._clock()
             if self._failures == 1:
                 logger.warning("Redis is away, waiting for it: %s", error)
                 self._engine.count("queue/redis_away", 1)
@@ -217,22 +227,27 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
-        del self._outbox[: len(parcel.operations)]
-        self._count_added(parcel.operations, reply.effects)
         self._receive(reply)
         return True
 
+    def _commit(self, operations: Sequence[Operation]) -> list[bool]:
+        """Run in a thread."""
+        if self._failures:
+            # A server that lost its data has lost the group, too.
+            self._queue.open()
+        return self._queue.commit(operations)
+
     def _exchange(self, parcel: _Parcel) -> _Reply:
-        """Run in a thread: everything that waits for Redis."""
+        """Run in a thread: everything else that waits for Redis."""
         reply = _Reply()
-        if parcel.operations:
-            reply.effects = self._queue.commit(parcel.operations)
+        if self._failures:
+            self._queue.open()
         self._queue.renew(parcel.held)
         if self._is_leaving:
             return reply
         reply.state, reply.leased = self._queue.lease(parcel.wanted)
         if parcel.reclaim and reply.state != "paused":
-            reclaimed = self._queue.reclaim()
+            reclaimed = self._queue.reclaim(parcel.wanted)
             reply.reclaimed = len(reclaimed)
             reply.leased = reclaimed + reply.leased
         if parcel.look:
@@ -240,7 +255,10 @@ class Exchange:
             reply.left, reply.watchers = status.left, status.watchers
         return reply
 
-    def _count_added(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:
+    def _count_effects(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:
+        refused = effects.count(False)
+        self._engine.count("queue/committed", len(effects) - refused)
+        self._engine.count("queue/refused", refused)
         for operation, effect in zip(operations, effects, strict=True):
             if effect and isinstance(operation, Add):
                 self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
@@ -255,9 +273,6 @@ class Exchange:
         if reply.left is not None and not self._outbox:
             is_news = is_news or reply.left != self.left
             self.left, self.watchers = reply.left, reply.watchers
-        refused = reply.effects.count(False)
-        self._engine.count("queue/committed", len(reply.effects) - refused)
-        self._engine.count("queue/refused", refused)
         self._engine.count("queue/leased", len(reply.leased))
         self._engine.count("queue/reclaimed", reply.reclaimed)
         if is_news:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "workers"
 State = Literal["running", "paused", "draining"]
-"""Paused: nothing is leased. Draining: what waits is done, and nothing new is followed up."""
+"""Paused: nothing is leased. Draining: workers end when nothing is left, also those that watch."""
 _RECLAIM_AT_ONCE = 100
 _FORGOTTEN = 3_600_000
 """Milliseconds after which a worker that holds nothing is forgotten."""
@@ -101,9 +101,8 @@ class Status:
 
     def imbalance(self) -> int:
         """Return how many requests were discovered and are nowhere; 0 when the ledger balances."""
-        elsewhere = ("discovered",)
         return sum(
-            lane["discovered"] - sum(n for what, n in lane.items() if what not in elsewhere)
+            abs(lane["discovered"] - sum(n for what, n in lane.items() if what != "discovered"))
             for lane in self.lanes.values()
         )
 
@@ -162,17 +161,19 @@ class RequestQueue:
         )
         return _state(state), [_leased(lane, entry) for lane, entry in entries]
 
-    def reclaim(self) -> list[Leased]:
-        """Take over requests whose leases ran out."""
+    def reclaim(self, count: int = _RECLAIM_AT_ONCE) -> list[Leased]:
+        """Take over up to so many requests whose leases ran out."""
         claimed: list[Leased] = []
         for lane, key in enumerate(self._keys.lanes, start=1):
+            if len(claimed) >= count:
+                break
             cursor, entries, *_ = self._redis.xautoclaim(
                 key,
                 GROUP,
                 self._worker,
                 self._lease,
                 self._cursors[lane - 1],
-                count=_RECLAIM_AT_ONCE,
+                count=count - len(claimed),
             )
             self._cursors[lane - 1] = cursor.decode() if isinstance(cursor, bytes) else cursor
             claimed += self._with_deliveries(lane, [entry for entry in entries if entry[0]])

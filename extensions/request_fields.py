@@ -135,6 +135,8 @@ def _check(meta: Mapping[str, Any]) -> None:
     for name, kind in _KINDS.items():
         if name in meta and not isinstance(meta[name], kind):
             raise TypeError(f"{name} is {type(meta[name]).__name__}")
+    if not 0 <= meta.get("retry_times", 0) <= _HIGHEST:
+        raise ValueError(f"retry_times is {meta['retry_times']!r:.30}")
     if not isfinite(meta.get("delay", 0.0)):
         raise ValueError(f"delay is {meta['delay']}")
 
@@ -166,7 +168,7 @@ def _raw(headers: dict[str, Any]) -> dict[bytes, list[bytes]]:
 def _json(value: object) -> str:
     try:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise EncodeError(f"{str(value)[:100]} is not JSON: {error}") from None
 
 

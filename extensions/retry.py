@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
 
+_ROBOTS = "robots.txt"
+"""What robots.txt forbids is not gone: it may be a moment's mistake of the site's."""
 _DOUBLINGS = 60
 """The time has long stopped doubling by then, and higher powers are too large for a float."""
 
@@ -43,7 +45,7 @@ class RetryMiddleware(retry.RetryMiddleware):
         if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
             is_failure = response.status >= HTTPStatus.MULTIPLE_CHOICES
             if is_failure and not self._is_handled(request, response.status):
-                _give_up(request, reason, response)
+                give_up(request, reason, response)
             return response
         return retry_later(request, self._spider, reason, response=response) or response
 
@@ -53,8 +55,8 @@ class RetryMiddleware(retry.RetryMiddleware):
         reason = f"{type(exception).__name__}: {exception}".strip(": ")
         if isinstance(exception, self.exceptions_to_retry) and not request.meta.get("dont_retry"):
             return retry_later(request, self._spider, reason)
-        if not isinstance(exception, IgnoreRequest):
-            _give_up(request, reason)
+        if not isinstance(exception, IgnoreRequest) or _ROBOTS in reason:
+            give_up(request, reason)
         elif lease := request.meta.get("queue_lease"):
             lease.is_accounted = True
         return None
@@ -88,11 +90,11 @@ def retry_later(
     if again is not None:
         again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
     else:
-        _give_up(request, reason, response)
+        give_up(request, reason, response)
     return again
 
 
-def _give_up(request: Request, reason: str, response: Response | None = None) -> None:
+def give_up(request: Request, reason: str, response: Response | None = None) -> None:
     """Have the request become a dead letter."""
     if lease := request.meta.get("queue_lease"):
         lease.failure = Failure.of(reason, response)

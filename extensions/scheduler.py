@@ -6,6 +6,7 @@ batches. A request is acknowledged in the commit that holds, or follows, everyth
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import secrets
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DISCOVERY = 1
+_WATCH_AGAIN = 60.0
+"""Seconds after which a watch is repeated that had used up its retries."""
 
 
 @dataclass(slots=True, eq=False)
@@ -66,11 +69,19 @@ class Lease:
         """Return how to settle it."""
         if self.replacement is not None:
             return self.replacement
+        if watcher := self.leased.fields.get(b"watcher"):
+            # It failed, or forgot to put itself back: a watch ends with its spider's will only.
+            logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
+            return self._again()
         if self.failure is not None:
             return Bury(self.leased, self._letter(self.failure))
         if self.items:
             return Done(self.leased, "archived")
         return Done(self.leased, "followed" if self.leased.lane == _DISCOVERY else "gone")
+
+    def _again(self) -> Return:
+        fields = {name.decode(): value.decode() for name, value in self.leased.fields.items()}
+        return Return(self.leased, self.leased.lane, fields, _WATCH_AGAIN)
 
     def _letter(self, failure: Failure) -> dict[str, Any]:
         tried = self.request.meta.get("retry_times", 0) if self.request else 0
@@ -220,7 +231,12 @@ class Scheduler:
         in_progress = slot.inprogress
         finished = [request for request in self._leases if request not in in_progress]
         for request in finished:
-            self._look_after(self._leases[request])
+            try:
+                self._look_after(self._leases[request])
+            except Exception as error:
+                # Whatever is wrong with one request must not stop the exchange of all others.
+                logger.exception("%s cannot be settled", request)
+                self._leases[request].failure = Failure(f"it cannot be settled: {error!r}")
         leases = [self._leases.pop(request) for request in finished]
         self._exchange.inbox.extend(lease.leased for lease in leases if lease.is_unbegun)
         return [lease.operation() for lease in leases if not lease.is_unbegun]
@@ -296,7 +312,7 @@ class Scheduler:
     async def _close(self, reason: str) -> None:
         await self._exchange.stop()
         if reason == "finished" and not self._persist:
-            self._queue.status(forget_if_finished=True)
+            await asyncio.to_thread(self._queue.status, forget_if_finished=True)
 
     @property
     def _fingerprinter(self) -> Any:  # noqa: ANN401 -- Scrapy has no public type for it

@@ -18,12 +18,12 @@ from battles.arguments import (
     reject_unknown,
 )
 from battles.items import Battle, Unreadable
-from battles.paging import Step, Walk, advance, first
+from battles.paging import Step, Walk, advance, begin
 from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.search import parse_search
-from extensions.retry import retry_later
+from extensions.retry import give_up, retry_later
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -42,7 +42,7 @@ class ReplaysSpider(scrapy.Spider):
     Arguments:
         formats, users: names, separated by commas; both together mean these users in these formats.
         since, until: upload times, as dates or times in UTC; `since` inclusive, `until` exclusive.
-        limit: the most battles, newest first; those already archived count.
+        limit: the most battles of each format or user, newest first; those already archived count.
         follow: 1 to go on looking for new replays until stopped.
 
     Settings:
@@ -71,15 +71,15 @@ class ReplaysSpider(scrapy.Spider):
             raise ArgumentError("since is not before until: there is nothing between them")
         if self._until is not None and self.is_watching:
             raise ArgumentError("follow=1 has no end, so it takes no until")
-        self._listed: set[str] = set()
-        """Battles counted towards the limit."""
+        if self._limit is not None and self.is_watching:
+            raise ArgumentError("follow=1 has no end, so it takes no limit")
         self.is_bounded = not self.is_watching and (self._limit or self._since) is not None
         """Whether the number of battles is known before the end."""
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
         for format, user in self._searches:
-            walk = first(format=format, user=user, since=self._since, until=self._until)
-            yield self._search(walk, watch=self.is_watching)
+            walk = Walk(format=format, user=user, since=self._since, left=self._limit)
+            yield self._search(begin(walk, until=self._until), watch=self.is_watching)
 
     def parse_search(
         self, response: Response, walk: dict[str, Any], *, watch: bool = False
@@ -97,11 +97,10 @@ class ReplaysSpider(scrapy.Spider):
             return
         self._count("replays/rows_unusable", page.unusable)
         self._report(here, step)
-        yield from (self._battle(row.id) for row in step.rows if self._takes(row.id))
+        yield from (self._battle(row.id) for row in step.rows)
+        yield from (self._search(following) for following in step.walks)
         if watch:
             yield self._watch(here, page.newest)
-        if not self._is_full():
-            yield from (self._search(following) for following in step.walks)
 
     def parse_battle(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
         """Yield the battle of a replay."""
@@ -134,16 +133,14 @@ class ReplaysSpider(scrapy.Spider):
             cb_kwargs={"walk": walk.fields(), **({"watch": True} if watch else {})},
             meta={"delay": delay, "watcher": _watcher(walk)} if watch else {},
             priority=_SEARCH_PRIORITY,
-            # A page asked for again while following says something else than before.
-            dont_filter=self.is_watching,
         )
 
     def _watch(self, walk: Walk, newest: int | None) -> scrapy.Request:
         """Look again later, going back a little beyond the newest battle of now."""
         seen = newest if newest is not None else walk.since
         overlap = self.settings.getint("REPLAYS_OVERLAP", 3600)
-        since = None if seen is None else max(seen - overlap, self._since or 0)
-        again = Walk(walk.format, walk.user, since=since)
+        since = None if seen is None else max(seen - overlap, walk.since or 0)
+        again = Walk(walk.format, walk.user, since=since, look=(walk.look or 0) + 1)
         interval = self.settings.getfloat("REPLAYS_INTERVAL", 60.0)
         return self._search(again, watch=True, delay=interval)
 
@@ -153,20 +150,12 @@ class ReplaysSpider(scrapy.Spider):
             self.parse_battle,
         )
 
-    def _takes(self, battle_id: str) -> bool:
-        """Tell whether the limit leaves room for this battle, and count it."""
-        if self._limit is not None and battle_id not in self._listed:
-            if self._is_full():
-                return False
-            self._listed.add(battle_id)
-        return True
-
-    def _is_full(self) -> bool:
-        return self._limit is not None and len(self._listed) >= self._limit
-
     def _again(self, response: Response, error: Exception) -> scrapy.Request | None:
         """Ask again for what came broken; None when it makes no sense, or no more."""
-        if isinstance(error, RefusedError) or response.request is None:
+        if response.request is None:
+            return None
+        if isinstance(error, RefusedError):
+            give_up(response.request, f"refused: {error}", response)
             return None
         return retry_later(response.request, self, f"bad reply: {error}", response=response)
 

@@ -10,10 +10,15 @@ if not now then
 end
 
 for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT", 0, 500)) do
-  local delayed = cjson.decode(member)
-  redis.call("XADD", KEYS[delayed[2]], "*", unpack(delayed[3]))
+  local readable, delayed = pcall(cjson.decode, member)
+  -- What makes no sense becomes an entry that makes none, and so a dead letter.
+  if not pcall(function()
+    redis.call("XADD", KEYS[delayed[2]], "*", unpack(delayed[3]))
+    redis.call("HINCRBY", KEYS[5], "delayed:" .. delayed[2], -1)
+  end) then
+    redis.call("XADD", KEYS[1], "*", "delayed", readable and member or "not JSON")
+  end
   redis.call("ZREM", KEYS[4], member)
-  redis.call("HINCRBY", KEYS[5], "delayed:" .. delayed[2], -1)
 end
 
 local state, leased = redis.call("GET", KEYS[6]) or "", {}

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from battles.paging import Step, Walk, advance, first
+from battles.paging import Step, Walk, advance, begin
 from battles.parsers.names import to_id
 from battles.parsers.reply import BadReplyError
 from battles.parsers.search import PAGE_FULL, Row, SearchPage, parse_search
@@ -137,7 +137,7 @@ def test_a_filtered_walk_finds_every_battle_of_its_window(replays, window, forma
 
     walked = walk_through(
         ReplaySite(replays),
-        first(format=format, user=user, since=since, until=until),
+        begin(Walk(format, user, since=since), until=until),
         most=most_requests(listed, formats=1),
     )
 
@@ -157,7 +157,7 @@ def test_a_walk_over_all_formats_finds_all_but_those_no_page_shows(replays, wind
 
     walked = walk_through(
         ReplaySite(replays),
-        first(format=None, user=None, since=window[0], until=window[1]),
+        begin(Walk(None, None, since=window[0]), until=window[1]),
         most=most_requests(inside(replays, None, None), len(FORMATS)),
     )
 
@@ -174,7 +174,7 @@ def test_a_format_that_only_a_crowded_second_has_is_found_once_a_page_shows_it()
     others = [replay(n, EPOCH, "ou", ["A", "B"]) for n in range(200, 250)]
     site = ReplaySite([*battles, *others, replay(250, EPOCH - 5, "ou", ["A", "B"])])
 
-    walked = walk_through(site, first(format=None, user=None, since=None, until=None))
+    walked = walk_through(site, begin(Walk(None, None, since=None), until=None))
 
     assert walked.found == site.public_ids
 
@@ -184,7 +184,7 @@ def test_a_crowded_second_costs_few_requests():
     crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(5000, 5300)]
     site = ReplaySite([*newer, *crowded])
 
-    walked = walk_through(site, first(format="gen9ou", user=None, since=EPOCH, until=EPOCH + 1))
+    walked = walk_through(site, begin(Walk("gen9ou", None, since=EPOCH), until=EPOCH + 1))
 
     assert walked.found == {replay.id for replay in crowded}
     assert walked.requests <= 18
@@ -196,7 +196,7 @@ def test_a_second_too_deep_for_the_sites_pages_is_suspect_and_the_walk_goes_on()
     older = [replay(n, EPOCH - n, "gen9ou", ["A", "B"]) for n in range(6000, 6100)]
     site = ReplaySite([*newer, *crowded, *older])
 
-    walked = walk_through(site, first(format="gen9ou", user=None, since=None, until=None))
+    walked = walk_through(site, begin(Walk("gen9ou", None, since=None), until=None))
 
     assert walked.suspects == [EPOCH]
     assert {replay.id for replay in (*newer, *older)} <= walked.found
@@ -208,7 +208,7 @@ def test_a_crowded_second_at_the_very_end_of_the_sites_pages_is_complete():
     crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(5000, 5080)]
     site = ReplaySite([*newer, *crowded])
 
-    walked = walk_through(site, first(format="gen9ou", user=None, since=None, until=None))
+    walked = walk_through(site, begin(Walk("gen9ou", None, since=None), until=None))
 
     assert walked.suspects == []
     assert walked.found == site.public_ids
@@ -232,7 +232,7 @@ class Deaf:
     ids=["many pages", "many pages before a time", "one page before a time"],
 )
 def test_a_site_that_ignores_before_is_bad(format, until, count):
-    walk = first(format=format, user=None, since=None, until=until)
+    walk = begin(Walk(format, None, since=None), until=until)
 
     with pytest.raises(BadReplyError, match=r"before=\d+ is answered with battles of \d+"):
         walk_through(Deaf(count), walk)
@@ -264,7 +264,7 @@ def test_a_site_that_ignores_page_does_not_keep_the_walk_for_ever():
     ("format", "before"), [("gen9ou", 100), (None, 99)], ids=["exclusive", "inclusive"]
 )
 def test_a_walk_begins_before_the_end_of_its_window(format, before):
-    assert first(format=format, user=None, since=None, until=100).before == before
+    assert begin(Walk(format, None, since=None), until=100).before == before
 
 
 def page(*times: int, has_more: bool = True) -> SearchPage:

@@ -32,6 +32,7 @@ class StubQueue:
         self.left = 0
         self.watchers = 0
         self.effect = True
+        self.opened = 0
         self.errors: list[Exception] = []
         """What the next calls raise."""
 
@@ -56,9 +57,12 @@ class StubQueue:
         available = 0 if self.state == "paused" else min(count, len(self.waiting))
         return self.state, [self.waiting.popleft() for _ in range(available)]
 
-    def reclaim(self) -> list[Leased]:
+    def open(self) -> None:
+        self.opened += 1
+
+    def reclaim(self, count: int) -> list[Leased]:
         self.call("reclaim")
-        overdue, self.overdue = self.overdue, []
+        overdue, self.overdue = self.overdue[:count], self.overdue[count:]
         return overdue
 
     def give_back(self, held: list[Leased]) -> None:
@@ -115,7 +119,7 @@ class Rig:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    for _ in range(5000):
+    for _ in range(2000):
         if condition():
             return
         await asyncio.sleep(0.001)
@@ -230,9 +234,13 @@ def test_a_redis_that_is_away_for_days_is_still_waited_for(run):
 
 def test_a_commit_whose_reply_was_lost_is_sent_again(run):
     async def scene(rig):
+        def lose_the_reply(operations):
+            del rig.queue.commit
+            rig.queue.commit(operations)
+            raise RedisConnectionError("lost")
+
+        rig.queue.commit = lose_the_reply
         rig.exchange.send(add())
-        # The commit arrives, and the call after it fails.
-        rig.queue.renew = lambda _: rig.queue.__dict__.pop("renew") and _lose()
         await until(lambda: rig.exchange.is_empty)
 
     rig = run(scene)
@@ -240,8 +248,52 @@ def test_a_commit_whose_reply_was_lost_is_sent_again(run):
     assert rig.queue.commits == [[add()], [add()]]
 
 
-def _lose() -> None:
-    raise RedisConnectionError("lost")
+@pytest.mark.parametrize("call", ["renew", "lease", "reclaim", "status"])
+def test_a_commit_that_arrived_is_not_sent_again_when_something_else_fails(run, call):
+    async def scene(rig):
+        def fail(*_arguments):
+            delattr(rig.queue, call)
+            raise RedisConnectionError("gone")
+
+        await rig.turn()
+        setattr(rig.queue, call, fail)
+        rig.exchange.send(add())
+        await until(lambda: rig.exchange.is_empty)
+        rig.clock.now += 60.0
+        await until(lambda: call not in rig.queue.__dict__)
+        await rig.turn()
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()]]
+
+
+@pytest.mark.parametrize("sent", [[], [add()]], ids=["idle", "with a request"])
+def test_a_server_that_lost_its_data_is_set_up_again(run, sent):
+    async def scene(rig):
+        rig.queue.errors = [ResponseError("NOGROUP")]
+        for operation in sent:
+            rig.exchange.send(operation)
+        await until(lambda: not rig.queue.errors)
+        await rig.turn()
+
+    rig = run(scene)
+
+    assert rig.queue.opened >= 1
+
+
+def test_an_exchange_that_fails_for_another_reason_is_logged_and_repeated(run, caplog):
+    async def scene(rig):
+        await rig.turn()
+        rig.queue.errors = [ZeroDivisionError("a bug")]
+        rig.exchange.send(add())
+        await until(lambda: rig.exchange.is_empty)
+
+    rig = run(scene)
+
+    assert rig.queue.commits == [[add()]]
+    assert "The exchange with the queue failed, and is tried again" in caplog.text
+    assert "ZeroDivisionError: a bug" in caplog.text
 
 
 def test_leases_are_renewed_three_times_in_a_lease(run):
@@ -300,6 +352,26 @@ def test_requests_are_handed_out_in_the_order_of_their_lease(run):
     rig = run(scene)
 
     assert rig.engine.counts["queue/leased"] == 3
+
+
+def test_no_more_is_taken_over_than_is_wanted(run):
+    async def scene(rig):
+        await rig.turn()
+        assert len(rig.exchange.inbox) == 16
+
+    run(scene, prepare=lambda rig: rig.queue.overdue.extend(entries(100)))
+
+
+def test_requests_that_came_are_counted_by_lane(run):
+    async def scene(rig):
+        rig.exchange.send(Add(1, {"url": "search"}))
+        rig.exchange.send(Done(entry("1"), "archived"))
+        await rig.turn()
+
+    rig = run(scene)
+
+    added = {name: n for name, n in rig.engine.counts.items() if name.startswith("queue/added")}
+    assert added == {"queue/added/discovery": 1}
 
 
 def test_what_dead_workers_held_goes_first_and_is_counted(run):
@@ -432,6 +504,17 @@ def test_what_was_left_is_forgotten_when_there_is_news(run, news):
         await until(lambda: rig.exchange.left == 0)
         news(rig)
         await until(lambda: rig.exchange.left is None)
+
+    run(scene)
+
+
+def test_what_was_left_is_still_so_when_a_watcher_came(run):
+    async def scene(rig):
+        rig.clock.now += 1.0
+        await until(lambda: rig.exchange.left == 0)
+        rig.queue.waiting.append(Leased(1, "1", {b"watcher": b"w"}))
+        await until(lambda: rig.exchange.inbox)
+        assert rig.exchange.left == 0
 
     run(scene)
 

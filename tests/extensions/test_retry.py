@@ -266,11 +266,19 @@ def test_a_download_that_will_not_succeed_is_a_dead_letter(middleware, meta, exc
 def test_a_request_that_a_middleware_refuses_is_none(middleware):
     request = leased_request()
 
-    result = middleware.process_exception(request, IgnoreRequest("robots.txt"))
+    result = middleware.process_exception(request, IgnoreRequest("not now"))
 
     assert result is None
     assert failure_of(request) is None
     assert request.meta["queue_lease"].is_accounted
+
+
+def test_a_request_that_robots_txt_forbids_becomes_a_dead_letter(middleware):
+    request = leased_request()
+
+    middleware.process_exception(request, IgnoreRequest("Forbidden by robots.txt"))
+
+    assert failure_of(request) == Failure("IgnoreRequest: Forbidden by robots.txt")
 
 
 @pytest.mark.parametrize("exception", [IgnoreRequest("no"), ZeroDivisionError()])
