@@ -69,7 +69,8 @@ class Lease:
         """Return how to settle it."""
         if self.replacement is not None:
             return self.replacement
-        if watcher := self.leased.fields.get(b"watcher"):
+        watcher = self.leased.fields.get(b"watcher")
+        if watcher and self.request is not None:
             # It failed, or forgot to put itself back: a watch ends with its spider's will only.
             logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
             return self._again()

@@ -9,11 +9,12 @@ if not now then
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
+local lanes = { KEYS[1], KEYS[2], KEYS[3] }
 for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT", 0, 500)) do
   local readable, delayed = pcall(cjson.decode, member)
   -- What makes no sense becomes an entry that makes none, and so a dead letter.
   if not pcall(function()
-    redis.call("XADD", KEYS[delayed[2]], "*", unpack(delayed[3]))
+    redis.call("XADD", lanes[delayed[2]], "*", unpack(delayed[3]))
     redis.call("HINCRBY", KEYS[5], "delayed:" .. delayed[2], -1)
   end) then
     redis.call("XADD", KEYS[1], "*", "delayed", readable and member or "not JSON")

@@ -134,6 +134,28 @@ def test_two_delayed_requests_that_look_the_same_are_two(queue, clock):
     assert urls(leased) == ["u", "u"]
 
 
+@pytest.mark.parametrize(
+    ("member", "shown"),
+    [
+        ("{", "not JSON"),
+        ("5", "5"),
+        ("[1,9,[]]", "[1,9,[]]"),
+        ('[1,6,["url","u"]]', '[1,6,["url","u"]]'),
+        ('[1,2,["odd"]]', '[1,2,["odd"]]'),
+        ('[1,2,{"url":"u"}]', '[1,2,{"url":"u"}]'),
+    ],
+    ids=["no JSON", "no list", "no lane", "no lane but a key", "no pairs", "no fields"],
+)
+def test_a_delayed_request_that_is_none_becomes_an_entry_that_says_so(queue, redis, member, shown):
+    redis.zadd(KEYS.delayed, {member: 1.0})
+    queue.commit([add(lane=3)])
+
+    _, leased = queue.lease(2)
+
+    assert [one.fields for one in leased] == [{b"delayed": shown.encode()}, {b"url": b"u"}]
+    assert redis.zcard(KEYS.delayed) == 0
+
+
 def test_no_request_is_leased_twice_while_its_holder_lives(worker):
     ann, bob = worker("ann"), worker("bob")
     ann.commit([add("a"), add("b"), add("c")])

@@ -441,6 +441,24 @@ def test_what_keeps_failing_where_nobody_sees_it_is_a_dead_letter(run):
     assert rig.letter["attempts"] == 3
 
 
+def test_a_request_that_cannot_be_settled_stops_no_other(run, monkeypatch, caplog):
+    def fail(*_arguments, **_more):
+        raise ZeroDivisionError("a bug")
+
+    async def scene(rig):
+        first, second = await rig.begin(), await rig.begin()
+        rig.respond(second)
+        monkeypatch.setattr("extensions.scheduler.retry_later", fail)
+        await rig.finish(first)
+        await rig.finish(second)
+
+    rig = run(scene)
+
+    assert rig.letter["reason"] == "it cannot be settled: ZeroDivisionError('a bug')"
+    assert rig.status.total("gone") == 1
+    assert "cannot be settled" in caplog.text
+
+
 def test_a_request_that_a_middleware_puts_in_anothers_place_accounts_for_it(run):
     async def scene(rig):
         request = await rig.begin()
@@ -595,6 +613,34 @@ def test_a_watcher_that_does_not_put_itself_back_is_put_back(run):
     rig = run(scene)
 
     assert (rig.status.watchers, rig.status.total("gone")) == (2, 0)
+
+
+def test_a_watcher_that_failed_is_put_back(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(watch(kept=1))
+        request = await rig.next()
+        response = rig.respond(request)
+        rig.send(signals.spider_error, response=response, failure=Failure(KeyError("x")))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.watchers, status.left, status.dead_letters) == (1, 0, 0)
+    assert (status.total("delayed"), status.imbalance()) == (1, 0)
+
+
+@pytest.mark.parametrize("watcher", ["w", b"\xff"], ids=["text", "no text"])
+def test_a_watcher_that_is_no_request_is_buried_and_not_put_back(run, redis, watcher):
+    async def scene(rig):
+        redis.xadd(KEYS.lanes[0], {"url": URL, "callback": "close", "watcher": watcher})
+        await rig.begin()
+        await rig.committed()
+
+    rig = run(scene)
+
+    assert rig.letter["reason"].startswith("no request: ")
+    assert rig.status.total("delayed") == 0
 
 
 @pytest.mark.parametrize(
