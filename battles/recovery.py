@@ -54,5 +54,11 @@ class SpoolRecovery:
 
 
 def entries(recovered: Recovered) -> list[Entry]:
-    """Build the index entries of a segment's battles."""
-    return [Entry.of(decode(line), location) for line, location in recovered.lines()]
+    """Build the index entries of a segment's battles; what is no battle is told and passed over."""
+    found = []
+    for line, location in recovered.lines():
+        try:
+            found.append(Entry.of(decode(line), location))
+        except ValueError as error:
+            logger.error("%s: %s", recovered.key, error)  # noqa: TRY400 -- the line says it all
+    return found

@@ -2,6 +2,7 @@
 
 scheduler        hand requests to the engine from the queue that all workers share
 exchange         carry requests between one worker and the queue: in batches, off the event loop
+lease            keep account of what becomes of a request until it is settled
 queue            keep requests in Redis Streams: leased, acknowledged, delayed, never lost
 seen             name requests by fingerprints, so that each is added once
 request_fields   write a request as readable fields, and read it back

@@ -11,8 +11,6 @@ import logging
 import os
 import secrets
 import socket
-import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -22,9 +20,10 @@ from scrapy.utils.defer import deferred_from_coro
 from twisted.python.failure import Failure as TwistedFailure
 
 from extensions.connection import check, connect
-from extensions.dead_letters import DeadLetterError, Failure, write_letter
+from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
-from extensions.queue import Add, Bury, Done, Leased, Operation, RequestQueue, Return
+from extensions.lease import Lease, lease_of
+from extensions.queue import Add, Leased, Operation, RequestQueue, Return
 from extensions.request_fields import DecodeError, EncodeError, decode, encode
 from extensions.retry import retry_later
 from extensions.seen import Seen
@@ -37,59 +36,6 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
 logger = logging.getLogger(__name__)
-
-_DISCOVERY = 1
-_WATCH_AGAIN = 60.0
-"""Seconds after which a watch is repeated that had used up its retries."""
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """What became of a request since the engine has it; travels in its meta as `queue_lease`."""
-
-    leased: Leased
-    request: Request | None = None
-    items: int = 0
-    """Items that came of it and are durable."""
-    failure: Failure | None = None
-    """Set when it will not succeed."""
-    replacement: Return | None = None
-    """Set when it goes back into the queue."""
-    is_unbegun: bool = False
-    """Set when it was taken from the engine before it was sent."""
-    is_accounted: bool = False
-    """Set when it is known what became of it: the spider has the reply, another request took its
-    place, or a middleware refused it. What fails elsewhere fails unseen."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
-        """Stay one lease, however often the request is copied."""
-        return self
-
-    def operation(self) -> Operation:
-        """Return how to settle it."""
-        if self.replacement is not None:
-            return self.replacement
-        watcher = self.leased.fields.get(b"watcher")
-        if watcher and self.request is not None:
-            # It failed, or forgot to put itself back: a watch ends with its spider's will only.
-            logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
-            return self._again()
-        if self.failure is not None:
-            return Bury(self.leased, self._letter(self.failure))
-        if self.items:
-            return Done(self.leased, "archived")
-        return Done(self.leased, "followed" if self.leased.lane == _DISCOVERY else "gone")
-
-    def _again(self) -> Return:
-        fields = {name.decode(): value.decode() for name, value in self.leased.fields.items()}
-        return Return(self.leased, self.leased.lane, fields, _WATCH_AGAIN)
-
-    def _letter(self, failure: Failure) -> dict[str, Any]:
-        tried = self.request.meta.get("retry_times", 0) if self.request else 0
-        queued_at = int(self.leased.id.partition("-")[0]) / 1000
-        return write_letter(
-            self.leased, failure, attempts=tried + 1, queued_at=queued_at, now=time.time()
-        )
 
 
 class Scheduler:
@@ -199,20 +145,20 @@ class Scheduler:
         return None
 
     def item_scraped(self, response: Response | None) -> None:
-        if lease := _lease_of(response):
+        if lease := lease_of(response):
             lease.items += 1
 
     def item_dropped(self, response: Response | None, exception: BaseException) -> None:
-        if (lease := _lease_of(response)) and isinstance(exception, DeadLetterError):
+        if (lease := lease_of(response)) and isinstance(exception, DeadLetterError):
             lease.failure = Failure.of(str(exception), response)
 
     def item_error(self, response: Response | None, failure: TwistedFailure) -> None:
         """Try again when an item could not be stored: nothing is acknowledged without its bytes."""
-        if lease := _lease_of(response):
+        if lease := lease_of(response):
             self._try_again(lease, f"an item could not be stored: {failure.getErrorMessage()}")
 
     def spider_error(self, response: Response | None, failure: TwistedFailure) -> None:
-        if lease := _lease_of(response):
+        if lease := lease_of(response):
             name = failure.type.__name__ if failure.type else "error"
             reason = f"the spider failed: {name}: {failure.getErrorMessage()}"
             if isinstance(failure.value, RedisError):
@@ -300,7 +246,7 @@ class Scheduler:
         """Find the lease of which this request is the next try, hop or look."""
         watcher = request.meta.get("watcher")
         if watcher is not None:
-            mine = (lease for lease in self._leases.values() if _watcher(lease) == watcher)
+            mine = (lease for lease in self._leases.values() if lease.watcher == watcher)
             return next(mine, None)
         lease: Lease | None = request.meta.get("queue_lease")
         if lease is None or lease.request is None or lease.request not in self._leases:
@@ -364,12 +310,3 @@ def _engine_slot(crawler: Crawler) -> Any:  # noqa: ANN401 -- private to Scrapy,
 
 def _lane(request: Request) -> int:
     return 2 - (request.priority > 0) + (request.priority < 0)
-
-
-def _lease_of(response: Response | None) -> Lease | None:
-    request = None if response is None else response.request
-    return None if request is None else request.meta.get("queue_lease")
-
-
-def _watcher(lease: Lease) -> str | None:
-    return lease.request.meta.get("watcher") if lease.request else None

@@ -85,7 +85,9 @@ def _list(letters: dict[str, Any], *, as_json: bool) -> None:
             print_json({"id": number, **shown})
         else:
             status = shown["status"] or "-"
-            sys.stdout.write(f"{number:>6}  {status:>4}  {shown['url']}  {shown['reason']}\n")
+            line = f"{number:>6}  {status:>4}  {shown['url']}  {shown['reason']}"
+            # A reason may quote a page, and an address come from anywhere.
+            sys.stdout.write("".join(c if c.isprintable() else " " for c in line) + "\n")
 
 
 def readable(letter: dict[str, Any]) -> dict[str, Any]:

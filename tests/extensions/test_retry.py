@@ -7,9 +7,9 @@ from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
 from extensions.dead_letters import Failure
+from extensions.lease import Lease
 from extensions.queue import Leased
 from extensions.retry import RetryMiddleware, retry_later
-from extensions.scheduler import Lease
 
 URL = "http://site/page"
 

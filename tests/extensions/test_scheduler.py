@@ -27,9 +27,10 @@ from twisted.python.failure import Failure
 from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
 from extensions.keys import QueueKeys
+from extensions.lease import Lease
 from extensions.queue import GROUP, Add, Leased, RequestQueue, Status
 from extensions.retry import retry_later
-from extensions.scheduler import Lease, Scheduler, namespace_of
+from extensions.scheduler import Scheduler, namespace_of
 
 URL = "http://site/page"
 KEYS = QueueKeys("pages:queue")

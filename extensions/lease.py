@@ -1,0 +1,81 @@
+"""Keep account of what becomes of a request from when the engine has it until it is settled."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from extensions.dead_letters import Failure, write_letter
+from extensions.queue import Bury, Done, Leased, Operation, Return
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.http import Response
+
+logger = logging.getLogger(__name__)
+
+_DISCOVERY = 1
+_WATCH_AGAIN = 60.0
+"""Seconds after which a watch is repeated that had used up its retries."""
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """What became of a request since the engine has it; travels in its meta as `queue_lease`."""
+
+    leased: Leased
+    request: Request | None = None
+    items: int = 0
+    """Items that came of it and are durable."""
+    failure: Failure | None = None
+    """Set when it will not succeed."""
+    replacement: Return | None = None
+    """Set when it goes back into the queue."""
+    is_unbegun: bool = False
+    """Set when it was taken from the engine before it was sent."""
+    is_accounted: bool = False
+    """Set when it is known what became of it: the spider has the reply, another request took its
+    place, or a middleware refused it. What fails elsewhere fails unseen."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Lease:
+        """Stay one lease, however often the request is copied."""
+        return self
+
+    def operation(self) -> Operation:
+        """Return how to settle it."""
+        if self.replacement is not None:
+            return self.replacement
+        watcher = self.leased.fields.get(b"watcher")
+        if watcher and self.request is not None:
+            # It failed, or forgot to put itself back: a watch ends with its spider's will only.
+            logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
+            return self._again()
+        if self.failure is not None:
+            return Bury(self.leased, self._letter(self.failure))
+        if self.items:
+            return Done(self.leased, "archived")
+        return Done(self.leased, "followed" if self.leased.lane == _DISCOVERY else "gone")
+
+    @property
+    def watcher(self) -> str | None:
+        """The name of the watch, if it is one."""
+        return self.request.meta.get("watcher") if self.request else None
+
+    def _again(self) -> Return:
+        fields = {name.decode(): value.decode() for name, value in self.leased.fields.items()}
+        return Return(self.leased, self.leased.lane, fields, _WATCH_AGAIN)
+
+    def _letter(self, failure: Failure) -> dict[str, Any]:
+        tried = self.request.meta.get("retry_times", 0) if self.request else 0
+        queued_at = int(self.leased.id.partition("-")[0]) / 1000
+        return write_letter(
+            self.leased, failure, attempts=tried + 1, queued_at=queued_at, now=time.time()
+        )
+
+
+def lease_of(response: Response | None) -> Lease | None:
+    """Return the lease of the request that brought a response."""
+    request = None if response is None else response.request
+    return None if request is None else request.meta.get("queue_lease")

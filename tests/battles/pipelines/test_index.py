@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from scrapy.utils.test import get_crawler
+
+from battles.pipelines.archive import Archived
+from battles.pipelines.index import IndexPipeline
+from tests.battles.conftest import commit
+
+
+@pytest.fixture
+def pipeline(places) -> IndexPipeline:
+    return IndexPipeline.from_crawler(get_crawler(settings_dict=places))
+
+
+@pytest.fixture
+def stored(archive, battles) -> list[Archived]:
+    """Some battles whose bytes are durable."""
+    locations = commit(archive.spool(), battles[:5])
+    return [Archived(*pair) for pair in zip(battles, locations, strict=False)]
+
+
+def process(pipeline: IndexPipeline, items: list[Archived]) -> list:
+    async def together() -> list:
+        return await asyncio.gather(*map(pipeline.process_item, items), return_exceptions=True)
+
+    return asyncio.run(together())
+
+
+def test_a_battle_goes_on_when_the_index_knows_where_it_is(pipeline, archive, stored):
+    returned = process(pipeline, stored)
+
+    rows = archive.index.find([item.battle.id for item in stored])
+    assert returned == [item.battle for item in stored]
+    assert [rows[item.battle.id].location for item in stored] == [item.location for item in stored]
+
+
+def test_battles_that_come_together_are_told_together(pipeline, stored, monkeypatch):
+    calls = []
+    add = pipeline._index.add
+    monkeypatch.setattr(
+        pipeline._index, "add", lambda entries: calls.append(entries) or add(entries)
+    )
+
+    process(pipeline, stored)
+
+    assert [len(entries) for entries in calls] == [5]
+
+
+def test_a_battle_that_is_told_twice_is_known_once(pipeline, archive, stored):
+    process(pipeline, stored)
+
+    process(pipeline, stored)
+
+    assert len(archive.index) == 5
+
+
+def test_a_battle_that_redis_did_not_take_does_not_go_on(pipeline, stored, monkeypatch):
+    def fail(_entries):
+        raise RedisConnectionError("gone")
+
+    monkeypatch.setattr(pipeline._index, "add", fail)
+
+    returned = process(pipeline, stored[:2])
+
+    assert [str(error) for error in returned] == ["gone", "gone"]

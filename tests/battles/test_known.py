@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+from scrapy import Request
+from scrapy.http import Response
+from scrapy.utils.test import get_crawler
+
+from battles.known import KnownBattlesMiddleware
+
+SITE = "https://replay.example"
+
+
+def battle_request(battle_id: str, **meta) -> Request:
+    return Request(f"{SITE}/{battle_id}.json", meta=meta)
+
+
+@pytest.fixture
+def middleware(archive, redis_url):
+    """The middleware of a crawl; the archive is empty unless the test fills it."""
+    assert len(archive.index) == 0
+    return KnownBattlesMiddleware.from_crawler(get_crawler(settings_dict={"REDIS_URL": redis_url}))
+
+
+def passed(middleware: KnownBattlesMiddleware, *outputs: object) -> list:
+    """Return what the middleware lets through of what a callback yields."""
+
+    async def yielded():
+        for output in outputs:
+            yield output
+
+    async def collect() -> list:
+        response = Response(SITE)
+        return [output async for output in middleware.process_spider_output(response, yielded())]
+
+    return asyncio.run(collect())
+
+
+def test_battles_in_the_archive_are_not_asked_for(middleware, archive, battles):
+    archive.keep(battles[:2])
+    wanted = battle_request(battles[2].id)
+
+    output = passed(
+        middleware, battle_request(battles[0].id), wanted, battle_request(battles[1].id)
+    )
+
+    assert output == [wanted]
+
+
+def test_what_was_skipped_is_counted(middleware, archive, battles):
+    archive.keep(battles[:2])
+
+    passed(middleware, *(battle_request(battle.id) for battle in battles[:5]))
+
+    assert middleware._stats.get_value("known/skipped") == 2
+
+
+def test_everything_else_goes_through_in_order(middleware, archive, battles):
+    archive.keep(battles[:1])
+    search, item = Request(f"{SITE}/search.json?format=gen9ou"), battles[0]
+
+    output = passed(middleware, search, battle_request(battles[0].id), item)
+
+    assert output == [search, item]
+
+
+def test_a_battle_that_is_asked_for_again_goes_through(middleware, archive, battles):
+    archive.keep(battles[:1])
+    again = battle_request(battles[0].id, retry_times=1)
+
+    output = passed(middleware, again)
+
+    assert output == [again]
+
+
+def test_an_output_without_battles_asks_the_index_nothing(middleware):
+    middleware._index = None
+
+    output = passed(middleware, Request(f"{SITE}/search.json"))
+
+    assert len(output) == 1
+
+
+def test_nothing_goes_on_when_the_index_cannot_be_asked(middleware, battles):
+    def fail(_ids):
+        raise RedisConnectionError("gone")
+
+    middleware._index.known = fail
+    search = Request(f"{SITE}/search.json")
+
+    with pytest.raises(RedisConnectionError):
+        passed(middleware, search, battle_request(battles[0].id))
