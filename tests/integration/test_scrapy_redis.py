@@ -72,7 +72,11 @@ def test_a_redis_spider_crawls_what_it_is_given(project, tmp_path, scheduler):
             [sys.executable, "-m", "scrapy", "crawl", "shop"],
             check=False,
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SCRAPY_SETTINGS_MODULE": "shop.settings",
+            },
             capture_output=True,
             text=True,
             timeout=PATIENCE,

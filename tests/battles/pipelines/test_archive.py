@@ -9,7 +9,7 @@ from scrapy.utils.test import get_crawler
 from battles.pipelines.archive import Archived, ArchivePipeline, spool_from_settings
 from battles.records import decode
 from extensions.segments import read_frame
-from extensions.spool import read_spooled
+from extensions.spool import Spool, read_spooled
 from extensions.storage import FolderStorage, StorageError
 
 
@@ -21,9 +21,15 @@ def pipeline_of(places, clock):
         crawler = get_crawler(settings_dict={**places, "SEGMENT_COMMIT_DELAY": 0.01, **settings})
         pipeline = ArchivePipeline.from_crawler(crawler)
         pipeline._clock = clock
+        spools.append(pipeline._spool)
         return pipeline
 
-    return build
+    spools: list[Spool] = []
+    yield build
+    for spool in spools:
+        for writer in [spool._current, *spool._sealed]:
+            if writer is not None:
+                writer.close()
 
 
 @pytest.fixture
