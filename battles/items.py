@@ -63,6 +63,8 @@ class Battle:
     """BLAKE2b (16 bytes, hexadecimal) of the log without its chat lines."""
     private: int = 0
     """The site's privacy code; only 0 is public and only 0 is stored."""
+    has_chat: bool = False
+    """Whether people said something in it, before `validate` took that out."""
     asked: str = ""
     """The id that was requested; `validate` compares it with `id`."""
 

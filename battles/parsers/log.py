@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 _SIDES = ("p1", "p2", "p3", "p4")
 _CHAT = re.compile(r"^\|(?:c|c:|chat|chat:)\|.*(?:\n|\Z)", re.MULTILINE)
-_CHAT_MARKS = ("|c|", "|c:|", "|chat")
-"""What a log without chat does not hold; looking for them is cheaper than for whole lines."""
 _RATING = re.compile(r"(.{1,128})'s rating: ([0-9]{1,6}) &rarr; <strong>([0-9]{1,6})</strong>")
 _LARGEST = 2**31
 """Numbers from here on are rubbish, and would not fit the index."""
@@ -44,6 +42,7 @@ class LogFacts:
     winner: str | None = None
     tie: bool = False
     ended: Ending | None = None
+    has_chat: bool = False
 
 
 def parse_log(log: str) -> LogFacts:
@@ -60,16 +59,14 @@ def without_chat(log: str) -> str:
     >>> without_chat("|turn|1\n|c|☆A|hello\n|win|A")
     '|turn|1\n|win|A'
     """
-    if not any(mark in log for mark in _CHAT_MARKS):
-        return log
     rest = _CHAT.sub("", log)
     # Without a line feed at its end before, a log has none afterwards.
     return rest if log.endswith("\n") else rest.removesuffix("\n")
 
 
 def content_hash(log: str) -> str:
-    """Name a log's content, whether its chat is kept or not."""
-    return blake2b(without_chat(log).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    """Name the content of a log without chat."""
+    return blake2b(log.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def number(text: object) -> int | None:
@@ -171,6 +168,9 @@ class _LogReader:
         # With a message it says that the battle is official, as of a tournament, and not rated.
         self._facts.rated = not rest
 
+    def chat(self, _rest: str) -> None:
+        self._facts.has_chat = True
+
     def rule(self, rest: str) -> None:
         if rest.startswith("Open Team Sheets"):
             self._facts.open_team_sheets = True
@@ -213,6 +213,10 @@ _READERS: dict[str, Callable[[_LogReader, str], None]] = {
     "rule": _LogReader.rule,
     "showteam": _LogReader.team_sheet,
     "raw": _LogReader.raw,
+    "c": _LogReader.chat,
+    "c:": _LogReader.chat,
+    "chat": _LogReader.chat,
+    "chat:": _LogReader.chat,
 }
 
 _PIPED = "|".join(re.escape(kind) for kind in _READERS if kind != "tie")

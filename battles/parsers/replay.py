@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from battles.items import Battle, Player
-from battles.parsers.log import LogFacts, content_hash, number, parse_log
+from battles.parsers.log import LogFacts, content_hash, number, parse_log, without_chat
 from battles.parsers.names import format_of, to_id
 from battles.parsers.reply import BadReplyError, parse_json
 
@@ -49,7 +49,8 @@ def parse_replay(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battl
         source="replay",
         url=url,
         fetched_at=fetched_at,
-        content_hash=content_hash(log),
+        content_hash=content_hash(without_chat(log) if facts.has_chat else log),
+        has_chat=facts.has_chat,
         # What is neither 0 nor a known code is private until the site says otherwise.
         private=private if isinstance(private, int) else -1,
         asked=asked,

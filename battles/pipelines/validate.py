@@ -40,7 +40,7 @@ class ValidatePipeline:
             raise self._drop("unreadable", item.asked, item.reason)
         if flaw := _flaw(item):
             raise self._drop(flaw[0], item.asked, flaw[1])
-        if not self._keep_chat:
+        if item.has_chat and not self._keep_chat:
             item.log = without_chat(item.log)
         return item
 

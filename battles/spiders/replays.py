@@ -59,7 +59,8 @@ class ReplaysSpider(scrapy.Spider):
 
     def __init__(self, name: str | None = None, **arguments: str) -> None:
         super().__init__(name)
-        reject_unknown(arguments, _ARGUMENTS)
+        # Scrapy takes a name for another one of the spider, whose queue would be nobody's.
+        reject_unknown(arguments if name is None else {"name", *arguments}, _ARGUMENTS)
         formats: list[str | None] = [*read_names("formats", arguments.get("formats"))]
         users: list[str | None] = [*read_names("users", arguments.get("users"))]
         self._searches = [(name, user) for name in formats or [None] for user in users or [None]]

@@ -228,7 +228,7 @@ def test_taking_out_the_chat_of_a_recorded_battle_takes_out_nothing_else(parsed,
 
 @of_each_format
 def test_a_recorded_battle_outlives_its_record(parsed, format):
-    battles = [replace(battle, asked="") for _, battle in parsed[format]]
+    battles = [replace(battle, asked="", has_chat=False) for _, battle in parsed[format]]
 
     assert [decode(encode(battle)) for battle in battles] == battles
 

@@ -51,9 +51,7 @@ def test_battles_that_come_together_are_told_together(pipeline, stored, monkeypa
 
 
 def test_a_battle_that_is_told_twice_is_known_once(pipeline, archive, stored):
-    process(pipeline, stored)
-
-    process(pipeline, stored)
+    process(pipeline, [*stored, *stored])
 
     assert len(archive.index) == 5
 

@@ -1,0 +1,506 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from scrapy import Request
+from scrapy.http import Response
+from scrapy.utils.test import get_crawler
+from twisted.python.failure import Failure
+
+from battles.arguments import ArgumentError
+from battles.fingerprints import WalkFingerprinter
+from battles.items import Battle, Unreadable
+from battles.paging import Walk
+from battles.parsers.names import format_of
+from battles.spiders.replays import ReplaysSpider
+from extensions.queue import Leased
+from extensions.request_fields import decode, encode
+from extensions.scheduler import Lease
+from sandbox.site import Plan, ReplaySite
+
+SITE = "https://replay.example"
+NOW = 1_790_000_000
+REFUSED = b']{"actionerror":"Sort must be \\"rating\\" or \\"date\\""}'
+BROKEN = b"<!DOCTYPE html>Just a moment"
+
+
+@pytest.fixture
+def spider_of():
+    """Build the spider of a crawl with the given arguments."""
+
+    def build(settings: dict | None = None, **arguments: str) -> ReplaysSpider:
+        settings = {"SHOWDOWN_REPLAY_URL": SITE, "RETRY_TIMES": 2, **(settings or {})}
+        crawler = get_crawler(ReplaysSpider, settings)
+        crawler.spider = ReplaysSpider.from_crawler(crawler, **arguments)
+        return crawler.spider
+
+    return build
+
+
+def started(spider: ReplaysSpider) -> list[Request]:
+    async def collect() -> list[Request]:
+        return [request async for request in spider.start()]
+
+    return asyncio.run(collect())
+
+
+def respond(request: Request, body: bytes, status: int = 200) -> Response:
+    return Response(request.url, status=status, body=body, request=request)
+
+
+def called(request: Request, body: bytes, status: int = 200) -> list:
+    """Return what the callback of a request yields for a reply."""
+    return list(request.callback(respond(request, body, status), **request.cb_kwargs))
+
+
+def page(*uploaded: int, more: bool = False) -> bytes:
+    """Write a search page of battles uploaded at these times, newest first."""
+    rows = [{"id": f"gen9ou-{n}", "uploadtime": time} for n, time in enumerate(uploaded, start=1)]
+    if more:
+        rows += [{"id": f"gen9ou-{n}", "uploadtime": uploaded[-1]} for n in range(100, 151)]
+    return json.dumps(rows).encode()
+
+
+def leased(request: Request, tries: int = 0) -> Lease:
+    """Have a request been handed out by the queue, for the so many-th time."""
+    lease = Lease(Leased(1, "1-0", {}))
+    request.meta.update({"queue_lease": lease, "retry_times": tries})
+    return lease
+
+
+def stat(spider: ReplaysSpider, name: str) -> int:
+    return spider.crawler.stats.get_value(name, 0)
+
+
+# --- Arguments ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"formats": ""}, "formats='': give one or more names, as in formats=a,b"),
+        ({"formats": "gen9ou,,gen1ou"}, "formats='gen9ou,,gen1ou': give one or more names"),
+        ({"users": "!!!"}, "users='!!!': give one or more names, as in users=a,b"),
+        ({"since": "yesterday"}, "since='yesterday' is no date"),
+        ({"until": "2026-13-01"}, "until='2026-13-01' is no date"),
+        ({"since": "1950-01-01"}, "since='1950-01-01' is before 1970"),
+        ({"since": "2026-11-02", "until": "2026-11-02"}, "since is not before until"),
+        ({"limit": "0"}, "limit='0': give a whole number above zero"),
+        ({"limit": "ten"}, "limit='ten': give a whole number above zero"),
+        ({"limit": "1.5"}, "limit='1.5': give a whole number above zero"),
+        ({"follow": "maybe"}, "follow='maybe': give 1 or 0"),
+        ({"follow": "1", "until": "2026-11-02"}, "follow=1 has no end, so it takes no until"),
+        ({"follow": "1", "limit": "5"}, "follow=1 has no end, so it takes no limit"),
+        ({"format": "gen9ou"}, "unknown argument 'format': did you mean 'formats'"),
+        ({"name": "rooms"}, "unknown argument 'name'"),
+        ({"xyz": "1"}, "unknown argument 'xyz': there are follow, formats"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else None,
+)
+def test_an_argument_that_makes_no_sense_is_refused_with_the_reason(spider_of, arguments, message):
+    with pytest.raises(ArgumentError) as refused:
+        spider_of(**arguments)
+
+    assert str(refused.value).startswith(message)
+
+
+def test_the_job_that_scrapyd_gives_is_no_argument(spider_of):
+    assert spider_of(_job="6487ec79").name == "replays"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_bounded", "is_watching"),
+    [
+        ({}, False, False),
+        ({"limit": "5"}, True, False),
+        ({"since": "2026-11-01"}, True, False),
+        ({"until": "2026-11-01"}, False, False),
+        ({"follow": "1", "since": "2026-11-01"}, False, True),
+        ({"follow": "0", "limit": "5"}, True, False),
+    ],
+)
+def test_a_spider_knows_whether_it_has_an_end(spider_of, arguments, is_bounded, is_watching):
+    spider = spider_of(**arguments)
+
+    assert (spider.is_bounded, spider.is_watching) == (is_bounded, is_watching)
+
+
+# --- Searches -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "urls"),
+    [
+        ({}, ["/search.json"]),
+        ({"formats": "gen9ou"}, ["/search.json?format=gen9ou"]),
+        ({"users": "Ann,B o b"}, ["/search.json?user=ann", "/search.json?user=bob"]),
+        (
+            {"formats": "[Gen 9] OU,gen1ou", "users": "ann"},
+            ["/search.json?format=gen9ou&user=ann", "/search.json?format=gen1ou&user=ann"],
+        ),
+        (
+            {"formats": "gen9ou", "until": "2026-11-01"},
+            ["/search.json?format=gen9ou&before=1793491200"],
+        ),
+        ({"until": "2026-11-01"}, ["/search.json?before=1793491199"]),
+    ],
+    ids=["all", "a format", "users", "both", "until, exclusive", "until, inclusive"],
+)
+def test_the_first_searches_are_what_the_arguments_ask_for(spider_of, arguments, urls):
+    requests = started(spider_of(**arguments))
+
+    assert [request.url for request in requests] == [f"{SITE}{url}" for url in urls]
+
+
+def test_searches_go_before_battles(spider_of):
+    [search] = started(spider_of())
+
+    battle, *_ = called(search, page(NOW))
+
+    assert search.priority > battle.priority == 0
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:8000", "http://127.0.0.1:8000/"])
+def test_the_site_can_be_another(spider_of, address):
+    [search] = started(spider_of({"SHOWDOWN_REPLAY_URL": address}))
+
+    [battle] = called(search, page(NOW))
+
+    assert battle.url == "http://127.0.0.1:8000/gen9ou-1.json"
+
+
+def test_every_request_can_go_through_the_queue(spider_of):
+    spider = spider_of(formats="gen9ou", follow="1")
+    [search] = started(spider)
+
+    requests = [search, *called(search, page(NOW, NOW - 1, more=True))]
+
+    for request in requests:
+        fields = {name.encode(): text.encode() for name, text in encode(request, spider).items()}
+        back = decode(fields, spider)
+        assert (back.url, back.callback, back.cb_kwargs) == (
+            request.url,
+            request.callback,
+            request.cb_kwargs,
+        )
+
+
+def test_a_page_yields_its_battles_and_the_page_after_it(spider_of):
+    [search] = started(spider_of(formats="gen9ou"))
+
+    *battles, following = called(search, page(NOW, more=True))
+
+    assert len(battles) == 52
+    assert battles[0].url == f"{SITE}/gen9ou-1.json"
+    assert following.url == f"{SITE}/search.json?format=gen9ou&before={NOW + 1}"
+
+
+def test_a_page_beyond_the_time_asked_for_is_the_last(spider_of):
+    [search] = started(spider_of(formats="gen9ou", since="2026-11-01"))
+
+    requests = called(search, page(1793491200, 1793491199, more=True))
+
+    assert [request.url for request in requests] == [f"{SITE}/gen9ou-1.json"]
+
+
+def test_rows_that_are_no_battles_are_counted(spider_of):
+    spider = spider_of()
+    [search] = started(spider)
+
+    called(search, b'[{"id":"../x","uploadtime":1},{"id":"gen9ou-1","uploadtime":1}]')
+
+    assert stat(spider, "replays/rows_unusable") == 1
+
+
+def test_a_broken_page_is_asked_for_again(spider_of):
+    spider = spider_of()
+    [search] = started(spider)
+    leased(search)
+
+    [again] = called(search, BROKEN)
+
+    assert (again.url, again.meta["retry_times"]) == (search.url, 1)
+    assert stat(spider, "retry/reason_count/bad reply") == 1
+
+
+def test_a_page_that_stays_broken_is_a_dead_letter_and_said_to_be_missing(spider_of, caplog):
+    spider = spider_of(formats="gen9ou")
+    [search] = started(spider)
+    lease = leased(search, tries=2)
+
+    requests = called(search, BROKEN)
+
+    assert requests == []
+    assert lease.failure.reason.startswith("bad reply: not JSON")
+    assert lease.failure.body == BROKEN.decode()
+    assert stat(spider, "replays/searches_lost") == 1
+    assert "Battles are missing: the search {'format': 'gen9ou'} cannot be had" in caplog.text
+
+
+def test_a_page_that_does_not_begin_where_it_was_asked_to_is_asked_for_again(spider_of):
+    [search] = started(spider_of(formats="gen9ou", until="2026-11-01"))
+    leased(search)
+
+    [again] = called(search, page(1793491200))
+
+    assert again.meta["retry_times"] == 1
+
+
+def test_a_refused_search_is_not_asked_for_again(spider_of):
+    spider = spider_of()
+    [search] = started(spider)
+    lease = leased(search)
+
+    requests = called(search, REFUSED)
+
+    assert requests == []
+    assert lease.failure.reason == 'refused: Sort must be "rating" or "date"'
+    assert stat(spider, "replays/searches_lost") == 1
+
+
+def test_a_search_that_could_not_be_downloaded_is_said_to_be_missing(spider_of, caplog):
+    spider = spider_of(formats="gen9ou")
+    [search] = started(spider)
+    failure = Failure(OSError("down"))
+    failure.request = search
+
+    search.errback(failure)
+
+    assert stat(spider, "replays/searches_lost") == 1
+    assert "(down). Run the crawl again for them." in caplog.text
+
+
+def test_a_second_that_the_site_does_not_show_in_full_is_said(spider_of, caplog):
+    spider = spider_of(formats="gen9ou")
+    walk = Walk(format="gen9ou", second=NOW, page=100)
+    request = spider._search(walk)
+
+    called(request, page(NOW, NOW, more=True))
+
+    assert stat(spider, "replays/suspect_seconds") == 1
+    assert f"more battles of gen9ou in the second {NOW} than it shows" in caplog.text
+
+
+# --- Watching -------------------------------------------------------------------------------------
+
+
+def test_a_watch_is_named_after_its_search(spider_of):
+    requests = started(spider_of(formats="gen9ou,gen1ou", users="ann", follow="1"))
+
+    watchers = [request.meta["watcher"] for request in requests]
+
+    assert watchers == ["gen9ou/ann", "gen1ou/ann"]
+
+
+def test_without_following_there_is_no_watch(spider_of):
+    [search] = started(spider_of())
+
+    requests = called(search, page(NOW))
+
+    assert "watcher" not in search.meta
+    assert len(requests) == 1
+
+
+def test_a_watch_looks_again_after_its_interval_and_goes_back_a_little(spider_of):
+    settings = {"REPLAYS_INTERVAL": 7.5, "REPLAYS_OVERLAP": 100}
+    [search] = started(spider_of(settings, formats="gen9ou", follow="1"))
+
+    _, again = called(search, page(NOW))
+
+    assert again.meta == {"watcher": "gen9ou/*", "delay": 7.5}
+    assert again.cb_kwargs["walk"]["since"] == NOW - 100
+    assert again.cb_kwargs["watch"] is True
+
+
+def test_a_watch_never_goes_back_beyond_what_was_asked_for(spider_of):
+    [search] = started(spider_of(formats="gen9ou", since="2026-11-01", follow="1"))
+
+    _, again = called(search, page(1793491205))
+
+    assert again.cb_kwargs["walk"]["since"] == 1793491200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "since"),
+    [({}, None), ({"since": "2026-11-01"}, 1793491200)],
+    ids=["all", "since"],
+)
+def test_a_watch_that_finds_nothing_looks_at_the_same_again(spider_of, arguments, since):
+    [search] = started(spider_of(formats="gen9ou", follow="1", **arguments))
+
+    [again] = called(search, b"[]")
+
+    walk = Walk.of(again.cb_kwargs["walk"])
+    assert (walk.since, walk.before, walk.format) == (since, None, "gen9ou")
+
+
+def test_no_two_looks_of_a_watch_are_the_same_request(spider_of):
+    spider = spider_of(formats="gen9ou", follow="1")
+    [search] = started(spider)
+    prints = WalkFingerprinter.from_crawler(spider.crawler)
+
+    looks = [search]
+    for _ in range(4):
+        looks.append(called(looks[-1], page(NOW))[-1])
+
+    assert len({prints.fingerprint(look) for look in looks}) == 5
+
+
+# --- Battles --------------------------------------------------------------------------------------
+
+
+def battle_request(spider: ReplaysSpider, battle_id: str) -> Request:
+    return spider._battle(battle_id)
+
+
+def test_a_reply_is_the_battle_that_was_asked_for(spider_of, recorded, monkeypatch, clock):
+    monkeypatch.setattr("battles.spiders.replays.time", SimpleNamespace(time=clock))
+    clock.now, replay = 1234.9, recorded[0]
+    request = battle_request(spider_of(), replay.id)
+
+    [battle] = called(request, replay.json())
+
+    assert isinstance(battle, Battle)
+    assert battle.id == battle.asked == replay.id
+    assert battle.url == f"{SITE}/{replay.id}.json"
+    assert battle.fetched_at == 1234
+
+
+def test_a_battle_that_is_not_there_is_gone(spider_of):
+    spider = spider_of()
+
+    output = called(battle_request(spider, "gen9ou-1"), b"", 404)
+
+    assert output == []
+    assert stat(spider, "replays/gone") == 1
+
+
+def test_a_missing_page_reaches_the_spider(spider_of):
+    assert 404 in spider_of().handle_httpstatus_list
+
+
+@pytest.mark.parametrize("body", [BROKEN, b'{"id":', b"[]", b""], ids=["HTML", "torn", "list", ""])
+def test_a_broken_battle_is_asked_for_again(spider_of, body):
+    request = battle_request(spider_of(), "gen9ou-1")
+    leased(request)
+
+    [again] = called(request, body)
+
+    assert (again.url, again.meta["retry_times"]) == (request.url, 1)
+
+
+def test_a_battle_that_stays_broken_is_unreadable(spider_of):
+    request = battle_request(spider_of(), "gen9ou-1")
+    leased(request, tries=2)
+
+    [item] = called(request, b'{"id":')
+
+    assert isinstance(item, Unreadable)
+    assert (item.asked, item.url) == ("gen9ou-1", request.url)
+    assert item.reason.startswith("broken JSON of 6 bytes")
+
+
+def test_a_refused_battle_is_unreadable_at_once(spider_of):
+    request = battle_request(spider_of(), "gen9ou-1")
+    lease = leased(request)
+
+    [item] = called(request, REFUSED)
+
+    assert item.reason == 'Sort must be "rating" or "date"'
+    assert lease.failure.reason.startswith("refused: ")
+
+
+def test_a_reply_that_belongs_to_no_request_is_asked_for_no_more(spider_of):
+    response = Response(f"{SITE}/gen9ou-1.json", body=BROKEN)
+
+    [item] = spider_of().parse_battle(response)
+
+    assert isinstance(item, Unreadable)
+
+
+# --- Whole walks ----------------------------------------------------------------------------------
+
+
+def walk(spider: ReplaysSpider, site: ReplaySite) -> list[str]:
+    """Play the crawl without an engine; return the battles asked for, in order."""
+    prints = WalkFingerprinter.from_crawler(spider.crawler)
+    waiting, seen, battles = started(spider), set(), []
+    while waiting:
+        request = waiting.pop(0)
+        mark = prints.fingerprint(request)
+        if mark in seen:
+            continue
+        seen.add(mark)
+        if request.callback == spider.parse_battle:
+            battles.append(request.url.rpartition("/")[2].removesuffix(".json"))
+            continue
+        query = dict(pair.split("=") for pair in request.url.partition("?")[2].split("&") if pair)
+        waiting += called(request, json.dumps(site.search(query)).encode())
+    return battles
+
+
+@pytest.fixture(scope="module")
+def site() -> ReplaySite:
+    return ReplaySite.recorded(Plan(battles=800, ties=3, burst=120, private_every=13))
+
+
+def test_every_public_battle_is_asked_for_once(spider_of, site):
+    battles = walk(spider_of(), site)
+
+    assert sorted(battles) == sorted(site.public_ids)
+
+
+def test_every_battle_of_a_format_is_asked_for_once(spider_of, site):
+    battles = walk(spider_of(formats="gen9ou"), site)
+
+    assert sorted(battles) == sorted(id for id in site.public_ids if format_of(id) == "gen9ou")
+
+
+@pytest.mark.parametrize("limit", [1, 51, 60, 400])
+def test_a_limit_is_the_number_of_battles(spider_of, site, limit):
+    battles = walk(spider_of(limit=str(limit)), site)
+
+    assert len(set(battles)) == len(battles) == limit
+
+
+def test_a_limit_beyond_what_there_is_ends_with_all_there_is(spider_of, site):
+    battles = walk(spider_of(limit="100000"), site)
+
+    assert len(battles) == len(site.public_ids)
+
+
+def test_a_limit_takes_the_newest(spider_of):
+    site = ReplaySite.recorded(Plan(battles=300))
+    newest = [row["id"] for row in site.search({})]
+
+    battles = walk(spider_of(limit="20"), site)
+
+    assert sorted(battles) == sorted(newest[:20])
+
+
+def test_a_time_span_is_from_since_to_before_until(spider_of):
+    site = ReplaySite.recorded(Plan(battles=300))
+    times = {id: site.replay(id).uploaded for id in site.public_ids}
+    ordered = sorted(times.values())
+    since, until = ordered[100], ordered[200]
+    spider = spider_of(formats="gen9ou")
+    spider._since, spider._until = since, until
+
+    battles = walk(spider, site)
+
+    ours = {id for id, time in times.items() if since <= time < until and format_of(id) == "gen9ou"}
+    assert set(battles) == ours
+
+
+def test_a_battle_published_again_is_asked_for_once(spider_of):
+    site = ReplaySite.recorded(Plan(battles=60))
+    again = site.replay(min(site.public_ids))
+    site.add(replace(again))
+
+    battles = walk(spider_of(), site)
+
+    assert sorted(battles) == sorted(site.public_ids)
