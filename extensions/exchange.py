@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_TURN = 0.05
+_TURN = 0.1
 """Seconds between two exchanges: what comes together meanwhile travels together."""
 _LOOK = 0.5
 """Seconds between two looks at the state of the queue, and at whether anything is left in it."""

@@ -90,7 +90,7 @@ LOG = "|j|☆ann\n|c|☆ann|hello\n|move|p1a: A|Tackle|p2a: B\n|win|ann"
 
 
 def test_what_people_said_is_taken_out(pipeline_of, battle):
-    item = process(pipeline_of(), replace(battle, log=LOG))
+    item = process(pipeline_of(), replace(battle, log=LOG, has_chat=True))
 
     assert "hello" not in item.log
     assert "|move|p1a: A|Tackle|p2a: B\n|win|ann" in item.log
