@@ -1,6 +1,7 @@
 """Every component in running order, and what differs between machines."""
 
 import os
+from urllib.request import getproxies
 
 BOT_NAME = "battles"
 SPIDER_MODULES = ["battles.spiders"]
@@ -22,6 +23,8 @@ DOWNLOADER_MIDDLEWARES = {
     # Of no use to a site of JSON files on one host, and each costs CPU for each request.
     "scrapy.downloadermiddlewares.offsite.OffsiteMiddleware": None,
     "scrapy.downloadermiddlewares.httpauth.HttpAuthMiddleware": None,
+    # The handler reads DOWNLOAD_TIMEOUT itself.
+    "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": None,
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
     # Ours waits in the queue between two tries; Scrapy's tries again at once.
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
@@ -33,6 +36,7 @@ SPIDER_MIDDLEWARES = {
     "battles.known.KnownBattlesMiddleware": 900,
     # Depth and referrer say nothing here, and would cost bytes in each entry of the queue.
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
+    "scrapy.spidermiddlewares.start.StartSpiderMiddleware": None,
     "scrapy.spidermiddlewares.depth.DepthMiddleware": None,
     "scrapy.spidermiddlewares.referer.RefererMiddleware": None,
     # It takes a request that is tried again for one whose meta was copied by mistake.
@@ -86,6 +90,7 @@ SCRAPER_SLOT_MAX_ACTIVE_SIZE = 50_000_000  # bytes in processing: battles wait f
 
 REMOTE_CONTROL_ENABLED = False  # it runs the Python it is sent
 TELNETCONSOLE_ENABLED = False
+HTTPPROXY_ENABLED = bool(getproxies())  # where no proxy is set, there is nothing to look for
 REDIRECT_ENABLED = False  # what redirects is not the site we asked; it becomes a dead letter
 COOKIES_ENABLED = False  # the site needs none
 

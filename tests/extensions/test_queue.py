@@ -520,9 +520,10 @@ def test_opening_says_so_when_a_key_is_something_else(redis):
 
 def test_opening_forgets_workers_that_are_long_gone_and_hold_nothing(worker, redis, monkeypatch):
     busy, idle = worker("busy"), worker("idle")
-    busy.commit([add()])
+    busy.commit([add(), add()])
     busy.lease(1)
-    idle.lease(1)
+    _, [leased] = idle.lease(1)
+    idle.commit([Done(leased, "archived")])
     monkeypatch.setattr("extensions.queue._FORGOTTEN", -1)
 
     worker("new")

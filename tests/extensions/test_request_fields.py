@@ -334,6 +334,8 @@ DEEP = "[" * 100_000
         ({"meta": "{"}, "Expecting property name"),
         ({"meta": DEEP}, "recursion"),
         ({"meta": '{"retry_times":"2"}'}, "retry_times is str"),
+        ({"meta": '{"retry_times":-1}'}, "retry_times is -1"),
+        ({"meta": f'{{"retry_times":1{"0" * 400}}}'}, "retry_times is 1000"),
         ({"meta": '{"redirect_times":null}'}, "redirect_times is NoneType"),
         ({"meta": '{"max_retry_times":[]}'}, "max_retry_times is list"),
         ({"cb_kwargs": "5"}, "cb_kwargs is int"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -27,8 +26,7 @@ from twisted.python.failure import Failure
 from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
 from extensions.keys import QueueKeys
-from extensions.lease import Lease
-from extensions.queue import GROUP, Add, Leased, RequestQueue, Status
+from extensions.queue import GROUP, Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
 
@@ -830,11 +828,3 @@ def test_a_redis_that_does_not_answer_stops_the_crawl_before_it_begins(tmp_path,
 
     with pytest.raises(UnreachableError, match="Redis does not answer"):
         Scheduler.from_crawler(crawler)
-
-
-def test_a_lease_stays_one_however_often_its_request_is_copied():
-    lease = Lease(Leased(2, "1-0", {}))
-
-    copies = deepcopy({"queue_lease": lease, "other": [lease]})
-
-    assert copies["queue_lease"] is copies["other"][0] is lease

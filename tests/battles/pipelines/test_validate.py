@@ -98,6 +98,6 @@ def test_what_people_said_is_taken_out(pipeline_of, battle):
 
 @pytest.mark.parametrize("setting", [True, "1"])
 def test_what_people_said_can_be_kept(pipeline_of, battle, setting):
-    item = process(pipeline_of(KEEP_CHAT=setting), replace(battle, log=LOG))
+    item = process(pipeline_of(KEEP_CHAT=setting), replace(battle, log=LOG, has_chat=True))
 
     assert item.log == LOG
