@@ -9,6 +9,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from scrapy import Request, Spider
+from scrapy.spiders import CrawlSpider
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +29,8 @@ _KINDS: dict[str, Any] = {
     "watcher": str | None,
 }
 """Meta that the queue and its retries calculate with."""
+_RULES = frozenset({"_callback", "_errback"})
+"""What a CrawlSpider, private or not, has called back for the links that its rules follow."""
 _HOOKS = (frozenset(dir(Spider)) | {"closed", "start_requests"}) - {"parse"}
 """What Scrapy calls of its own accord; as a callback it could do harm."""
 _HIGHEST = 2**63
@@ -201,7 +204,10 @@ def _method(name: str | None, spider: Spider) -> Callable[..., Any] | None:
 
 def _callback(name: str, spider: Spider) -> Callable[..., Any] | None:
     """Return the spider's method of that name, unless it is private or Scrapy's to call."""
-    if name.startswith("_") or name in _HOOKS or not isfunction(getattr(type(spider), name, None)):
+    is_rule = name in _RULES and isinstance(spider, CrawlSpider)
+    if (name.startswith("_") or name in _HOOKS) and not is_rule:
+        return None
+    if not isfunction(getattr(type(spider), name, None)):
         return None
     method: Callable[..., Any] = getattr(spider, name)
     return method

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIDES = ("p1", "p2", "p3", "p4")
-_CHAT = re.compile(r"^\|(?:c|c:|chat|chat:)\|.*(?:\n|\Z)", re.MULTILINE)
+_CHAT = re.compile(r"^\|(?:c|c:|chat|chat:)(?:\|.*)?(?:\n|\Z)", re.MULTILINE)
 _RATING = re.compile(r"(.{1,128})'s rating: ([0-9]{1,6}) &rarr; <strong>([0-9]{1,6})</strong>")
 _LARGEST = 2**31
 """Numbers from here on are rubbish, and would not fit the index."""

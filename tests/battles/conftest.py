@@ -42,7 +42,7 @@ def battles(recorded) -> list[Battle]:
         )
         for replay in recorded[::_EVERY]
     ]
-    return [replace(battle, asked="") for battle in parsed]
+    return [replace(battle, asked="", has_chat=False) for battle in parsed]
 
 
 @dataclass

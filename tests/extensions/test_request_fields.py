@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scrapy import FormRequest, Request, Spider
 from scrapy.http.request import NO_CALLBACK
+from scrapy.spiders import CrawlSpider
 
 from extensions.request_fields import LARGEST, DecodeError, EncodeError, decode, encode
 
@@ -419,3 +420,15 @@ def test_whatever_an_entry_holds_it_is_a_request_or_a_clear_error(entry):
 
         # What could be read can be written, so that it can be tried again.
         assert decode(raw(encode(request, SPIDER)), SPIDER).url == request.url
+
+
+class _RuleSpider(CrawlSpider):
+    name = "rules"
+
+
+@pytest.mark.parametrize("name", ["_callback", "_errback"])
+def test_a_crawl_spiders_own_callbacks_come_back(name):
+    spider = _RuleSpider()
+    request = Request(URL, callback=getattr(spider, name))
+
+    assert decode(raw(encode(request, spider)), spider).callback == getattr(spider, name)
