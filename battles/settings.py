@@ -54,6 +54,7 @@ EXTENSIONS = {
     "extensions.json_logs.JsonLogs": 100,
     "battles.recovery.SpoolRecovery": 200,
     "extensions.progress.ProgressBar": 300,
+    "extensions.garbage.GarbageCollection": 400,
 }
 
 LOG_LEVEL = "INFO"

@@ -18,6 +18,7 @@ segments         write and read segments: zstd frames of JSON Lines with a count
 spool            keep segments on the local disk until they are stored
 storage          store whole files and read parts of them, in a folder or in S3
 progress         show how far the crawl is
+garbage          have Python look for garbage less often
 log_format       log nothing of what goes well
 json_logs        log one JSON object a line
 """

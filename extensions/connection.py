@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import Redis
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from extensions.embedded import EmbeddedRedis
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from scrapy.settings import BaseSettings
 
 _BACKOFF = {"cap": 2.0, "base": 0.05}
 """Seconds between two tries."""
 _RETRIES = 8
 """With the backoff above, 9 seconds in all; each further one adds 2."""
+_READ_ONLY = "READONLY You can't write"
+"""What a replica says; of a script it says so in the middle of a longer message."""
+_Result = TypeVar("_Result")
 _embedded: dict[Path, EmbeddedRedis] = {}
 """The servers this process uses, by folder: they run until it ends."""
 
 
 class UnreachableError(ValueError):
     """Raised when the Redis that the settings name does not answer."""
+
+
+class _Patience(Retry):
+    """Tries again, over a new connection, also when the server has become a replica.
+
+    After a failover the address leads to the new primary; the old connection leads to the old one.
+    """
+
+    def __init__(self, retries: int) -> None:
+        errors = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
+        super().__init__(ExponentialBackoff(**_BACKOFF), retries, errors)
+
+    def call_with_retry(
+        self,
+        do: Callable[[], _Result],
+        fail: Callable[..., Any],
+        *args: Any,  # noqa: ANN401 -- redis-py's own, handed on
+        **options: Any,  # noqa: ANN401 -- as above
+    ) -> _Result:
+        def attempt() -> _Result:
+            try:
+                return do()
+            except ResponseError as error:
+                if _READ_ONLY in str(error):
+                    raise ReadOnlyError(str(error)) from error
+                raise
+
+        return super().call_with_retry(attempt, fail, *args, **options)
 
 
 def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
@@ -45,7 +79,7 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
     """
     url = settings.get("REDIS_URL") or _start(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
     parameters = {
-        "retry": Retry(ExponentialBackoff(**_BACKOFF), _RETRIES + round((patience - 9.0) / 2.0)),
+        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0)),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **settings.getdict("REDIS_PARAMS", {}),

@@ -5,6 +5,7 @@ import socket
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ReadOnlyError, ResponseError
 from scrapy.settings import Settings
 
 from extensions import connection
@@ -161,3 +162,31 @@ def test_a_connection_without_retries_can_be_looked_at(redis_url):
     check(connected)
 
     connected.close()
+
+
+def test_a_server_that_has_become_a_replica_is_looked_for_anew(redis_url, waits):
+    with connect(Settings({"REDIS_URL": redis_url})) as connected:
+        retry = connected.get_retry()
+        answers = [ResponseError("ERR script: -READONLY You can't write against a replica."), 5]
+
+        def do() -> object:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        disconnected: list[Exception] = []
+        assert retry.call_with_retry(do, disconnected.append) == 5
+
+    assert isinstance(disconnected[0], ReadOnlyError)
+    assert len(waits) <= 1
+
+
+def test_what_else_a_server_refuses_is_not_repeated(redis_url, waits):
+    with (
+        connect(Settings({"REDIS_URL": redis_url})) as connected,
+        pytest.raises(ResponseError, match="unknown command"),
+    ):
+        connected.execute_command("NOSUCH")
+
+    assert waits == []
