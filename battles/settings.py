@@ -26,6 +26,9 @@ DOWNLOADER_MIDDLEWARES = {
     # The handler reads DOWNLOAD_TIMEOUT itself.
     "scrapy.downloadermiddlewares.downloadtimeout.DownloadTimeoutMiddleware": None,
     "scrapy.downloadermiddlewares.redirect.MetaRefreshMiddleware": None,
+    # Scrapy's takes a robots.txt that cannot be had for one that allows everything.
+    "scrapy.downloadermiddlewares.robotstxt.RobotsTxtMiddleware": None,
+    "extensions.robots.RobotsTxtMiddleware": 100,
     # Ours waits in the queue between two tries; Scrapy's tries again at once.
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "extensions.retry.RetryMiddleware": 550,
@@ -52,6 +55,8 @@ ITEM_PIPELINES = {
 
 EXTENSIONS = {
     "extensions.json_logs.JsonLogs": 100,
+    "extensions.throttle.Throttle": 150,
+    "extensions.circuit_breaker.CircuitBreaker": 160,
     "battles.recovery.SpoolRecovery": 200,
     "extensions.progress.ProgressBar": 300,
     "extensions.garbage.GarbageCollection": 400,
@@ -68,14 +73,16 @@ DEFAULT_REQUEST_HEADERS = {"Accept": "application/json"}
 CONTACT = os.environ.get("CONTACT", "")
 USER_AGENT = f"battles/0.1 (+{CONTACT or 'no contact'})"
 ROBOTSTXT_OBEY = True
-DOWNLOAD_DELAY = 0.5  # seconds between two requests to one host
-DOWNLOAD_DELAY_JITTER = 0.0  # a shorter pause now and then would break the limit
+THROTTLE_RATE = os.environ.get("THROTTLE_RATE", "2")  # requests a second to a host, of all workers
+DOWNLOAD_DELAY = 0.0  # the throttle keeps the pauses; a worker's own would only add to them
+DOWNLOAD_DELAY_JITTER = 0.0
 AUTOTHROTTLE_ENABLED = True
-AUTOTHROTTLE_START_DELAY = 0.5  # seconds
+AUTOTHROTTLE_START_DELAY = 0.1  # seconds
 AUTOTHROTTLE_MAX_DELAY = 60.0  # seconds
 AUTOTHROTTLE_TARGET_CONCURRENCY = 2.0
-CONCURRENT_REQUESTS_PER_DOMAIN = 8
+CONCURRENT_REQUESTS_PER_DOMAIN = 16
 DOWNLOAD_TIMEOUT = 60.0  # seconds
+DOWNLOAD_TIMEOUTS = {"discovery": 30.0}  # seconds; a page of a search is small
 DOWNLOAD_VERIFY_CERTIFICATES = True
 
 # --- Limits ---------------------------------------------------------------------------------------

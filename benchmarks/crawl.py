@@ -84,7 +84,7 @@ def _cpu(name: str, limit: int, site: str, s3: str) -> float:
 def _command(name: str, limit: int, folder: str) -> list[str]:
     if name != "battles":
         return [sys.executable, "-m", "benchmarks.rivals", name, str(limit)]
-    settings = {"DOWNLOAD_DELAY": "0", "AUTOTHROTTLE_ENABLED": "0", "SPOOL_DIR": f"{folder}/spool"}
+    settings = {"THROTTLE_RATE": "0", "AUTOTHROTTLE_ENABLED": "0", "SPOOL_DIR": f"{folder}/spool"}
     options = [part for pair in settings.items() for part in ("-s", "=".join(pair))]
     return [sys.executable, "-m", "scrapy", "crawl", "replays", "-a", f"limit={limit}", *options]
 

@@ -8,9 +8,17 @@ seen             name requests by fingerprints, so that each is added once
 request_fields   write a request as readable fields, and read it back
 retry            decide whether a request is tried again, and when
 http_download    download over HTTP with aiohttp, for a fraction of the CPU
+gated_download   take every download past the throttle and the circuit breaker
+throttle         send no more to a host than it bears, counted over all workers together
+circuit_breaker  leave a host alone that fails again and again, and look whether it is well
+hosts            share what the fleet knows of each host: its limit, its gate, how it fared
+news             hear at once what any worker tells all of them
+robots           obey robots.txt also when it cannot be had
 dead_letters     keep requests that will not succeed, with what is needed to understand them
 inspection       look into a queue: which request is where, and how many are for each host
-keys             every name the queue uses in Redis
+keys             every name in Redis: of the queue, and of what the fleet knows of hosts
+scripts          load the Lua that runs inside Redis
+signals          signals that this package sends beside Scrapy's own
 connection       connect to Redis as the settings say
 embedded         run a Redis of our own when no other is named
 batch            collect what arrives within a moment and handle it in one call

@@ -49,6 +49,8 @@ class _Parcel:
     """Leases to renew; none when it is not time yet."""
     reclaim: bool
     look: bool
+    blocked: str | None = None
+    """To tell why nothing new is begun, or with an empty text that it is; None: nothing to tell."""
 
 
 @dataclass(slots=True)
@@ -97,6 +99,10 @@ class Exchange:
         self.left: int | None = None
         """What was left in the queue when last looked, while nothing was left here."""
         self.watchers = 0
+        self.blocked = ""
+        """Why nothing new is handed to the engine; leases are kept meanwhile."""
+        self._told = ""
+        """What the others were told of this."""
         self._queue = queue
         self._renew_every = lease / 3
         self._prefetch = prefetch
@@ -120,7 +126,7 @@ class Exchange:
 
     def take(self) -> Leased | None:
         """Return the request that was leased first, unless the queue is paused."""
-        if self.state == "paused" or self._is_leaving or not self.inbox:
+        if self.state == "paused" or self.blocked or self._is_leaving or not self.inbox:
             self._news.set()
             return None
         self._handed.append(self._clock())
@@ -183,10 +189,13 @@ class Exchange:
         held = [*self._engine.held(), *self.inbox]
         is_idle = not held and not operations
         look = is_idle and self._is_due("_looked_at", _LOOK, now)
+        is_renewal = self._is_due("_renewed_at", self._renew_every, now)
+        is_news = self.blocked != self._told or (is_renewal and self.blocked)
         return _Parcel(
             operations=operations,
-            wanted=max(0, self._wanted_ahead() - len(self.inbox)),
-            held=held if self._is_due("_renewed_at", self._renew_every, now) else [],
+            wanted=0 if self.blocked else max(0, self._wanted_ahead() - len(self.inbox)),
+            held=held if is_renewal else [],
+            blocked=self.blocked if is_news else None,
             reclaim=self._is_due("_reclaimed_at", 1.0 if is_idle else self._renew_every, now),
             look=look,
         )
@@ -243,6 +252,9 @@ class Exchange:
         if self._failures:
             self._queue.open()
         self._queue.renew(parcel.held)
+        if parcel.blocked is not None:
+            self._queue.block(parcel.blocked)
+            self._told = parcel.blocked
         if self._is_leaving:
             return reply
         reply.state, reply.leased = self._queue.lease(parcel.wanted)

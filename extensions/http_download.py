@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
-from scrapy.core.downloader.handlers.base import BaseDownloadHandler
 from scrapy.exceptions import (
     CannotResolveHostError,
     DownloadCancelledError,
@@ -19,13 +18,16 @@ from scrapy.exceptions import (
 from scrapy.http import Headers
 from scrapy.responsetypes import responsetypes
 
+from extensions.gated_download import GatedDownloadHandler
+from extensions.keys import LANES, lane_of
+
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
 
-class HttpDownloadHandler(BaseDownloadHandler):
+class HttpDownloadHandler(GatedDownloadHandler):
     """A download handler for `http` and `https`.
 
     Sends neither `headers_received` nor `bytes_received`, which stop downloads half way.
@@ -33,19 +35,23 @@ class HttpDownloadHandler(BaseDownloadHandler):
     Settings:
         CONCURRENT_REQUESTS, DOWNLOAD_TIMEOUT, DOWNLOAD_MAXSIZE, DOWNLOAD_VERIFY_CERTIFICATES: as in
             Scrapy.
+        DOWNLOAD_TIMEOUTS ({}): other time-outs, in seconds, by lane: `discovery`, `downloads`,
+            `backfill`.
     """
 
     def __init__(self, crawler: Crawler) -> None:
         super().__init__(crawler)
         settings = crawler.settings
         self._timeout = settings.getfloat("DOWNLOAD_TIMEOUT")
+        self._timeouts = settings.getdict("DOWNLOAD_TIMEOUTS", {})
         self._largest = settings.getint("DOWNLOAD_MAXSIZE")
         self._verify = settings.getbool("DOWNLOAD_VERIFY_CERTIFICATES")
         self._connections = settings.getint("CONCURRENT_REQUESTS")
         self._session: aiohttp.ClientSession | None = None
 
-    async def download_request(self, request: Request) -> Response:
-        timeout = request.meta.get("download_timeout", self._timeout)
+    async def fetch(self, request: Request) -> Response:
+        of_lane = self._timeouts.get(LANES[lane_of(request.priority) - 1], self._timeout)
+        timeout = float(request.meta.get("download_timeout") or of_lane)
         try:
             return await self._download(request, timeout)
         except TimeoutError as error:

@@ -1,4 +1,4 @@
-"""Every name the queue uses in Redis."""
+"""Every name in Redis: of the queue, and of what the fleet knows of hosts."""
 
 from __future__ import annotations
 
@@ -49,11 +49,61 @@ class QueueKeys:
         return f"{self.namespace}:seen:{bucket}"
 
     @property
+    def hosts(self) -> str:
+        """Set of the hosts that requests were ever for."""
+        return f"{self.namespace}:hosts"
+
+    @property
+    def blocked(self) -> str:
+        """Hash of a worker that begins nothing new → JSON `[why, when it last said so]`."""
+        return f"{self.namespace}:blocked"
+
+    @property
     def everything(self) -> list[str]:
         """All of the above."""
         named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
+        named += [self.hosts, self.blocked]
         return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeys:
+    """The keys of what the fleet knows of hosts, whatever spider asks them."""
+
+    namespace: str = "throttle"
+
+    @property
+    def gates(self) -> str:
+        """Hash of a host → until when it is closed, in microseconds since the epoch."""
+        return f"{self.namespace}:gates"
+
+    @property
+    def hosts(self) -> str:
+        """Set of the names of all hosts."""
+        return f"{self.namespace}:hosts"
+
+    @property
+    def news(self) -> str:
+        """Channel of JSON `[host, microseconds until its gate opens or null, what changed]`."""
+        return f"{self.namespace}:news"
+
+    def host(self, name: str) -> str:
+        """Hash: when the next request is due, limits, breaker, refusals, requests begun."""
+        return f"{self.namespace}:host:{name}"
+
+    def flight(self, name: str) -> str:
+        """Sorted set of the numbers of requests on their way, scored by when to give them up."""
+        return f"{self.namespace}:flight:{name}"
 
 
 LANES = ("discovery", "downloads", "backfill")
 """Requests of an earlier lane go first; priority picks the lane: above, at or below zero."""
+
+
+def lane_of(priority: int) -> int:
+    """Return the position, from 1, of the lane for requests of a priority.
+
+    >>> lane_of(10), lane_of(0), lane_of(-1)
+    (1, 2, 3)
+    """
+    return 2 - (priority > 0) + (priority < 0)

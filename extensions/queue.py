@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import ResponseError
 
-from extensions.keys import LANES, SEEN_BUCKETS, QueueKeys
+from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
+from extensions.scripts import load_script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,6 +25,8 @@ GROUP = "workers"
 State = Literal["running", "paused", "draining"]
 """Paused: nothing is leased. Draining: workers end when nothing is left, also those that watch."""
 _RECLAIM_AT_ONCE = 100
+_SAID_FOR = 60.0
+"""Seconds for which a worker that begins nothing new is believed."""
 _FORGOTTEN = 3_600_000
 """Milliseconds after which a worker that holds nothing is forgotten."""
 
@@ -95,6 +97,8 @@ class Status:
     dead_letters: int
     lanes: dict[str, dict[str, int]]
     """For each lane its ledger: discovered, queued, leased, delayed, dead, and each outcome."""
+    is_flooded: bool = False
+    """Whether discovery waits for downloads."""
 
     def total(self, what: str) -> int:
         return sum(lane.get(what, 0) for lane in self.lanes.values())
@@ -117,20 +121,26 @@ class RequestQueue:
         *,
         worker: str = "",
         lease: float = 30.0,
+        high_water: int = 0,
         clock: Callable[[], float] | None = None,
     ) -> None:
-        """Take the seconds of a lease, and a clock in seconds (None: that of the server)."""
+        """Take the seconds of a lease, and a clock in seconds (None: that of the server).
+
+        When more than `high_water` downloads wait, nothing is leased of the discovery lane until
+        half of them are gone; 0 lets any number wait.
+        """
         self._redis = redis
         self._keys = QueueKeys(namespace)
         self._worker = worker
         self._lease = round(lease * 1000)
+        self._high_water = high_water
         self._clock = clock
         self._cursors = ["0-0"] * len(LANES)
-        self._commit = _script(redis, "commit")
-        self._lease_script = _script(redis, "lease")
-        self._renew = _script(redis, "renew")
-        self._status = _script(redis, "status")
-        self._requeue = _script(redis, "requeue")
+        self._commit = load_script(redis, "commit")
+        self._lease_script = load_script(redis, "lease")
+        self._renew = load_script(redis, "renew")
+        self._status = load_script(redis, "status")
+        self._requeue = load_script(redis, "requeue")
 
     def open(self) -> None:
         """Create the streams' group if it is not there, and forget workers that are long gone."""
@@ -148,6 +158,7 @@ class RequestQueue:
         """Do all of it or nothing, and say of each operation whether it took effect."""
         keys = self._keys
         named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.dead_letters]
+        named.append(keys.hosts)
         encoded = [_encode(operation, named, keys) for operation in operations]
         effects = self._commit(named, [GROUP, self._now(), json.dumps(encoded)])
         return [effect == 1 for effect in effects]
@@ -156,8 +167,8 @@ class RequestQueue:
         """Lease up to so many requests, the most urgent first."""
         keys = self._keys
         state, entries = self._lease_script(
-            [*keys.lanes, keys.delayed, keys.counts, keys.state],
-            [GROUP, self._worker, count, self._now()],
+            [*keys.lanes, keys.delayed, keys.counts, keys.state, HostKeys().gates, keys.hosts],
+            [GROUP, self._worker, count, self._now(), self._high_water],
         )
         return _state(state), [_leased(lane, entry) for lane, entry in entries]
 
@@ -204,6 +215,22 @@ class RequestQueue:
         else:
             self._redis.set(self._keys.state, state)
 
+    def block(self, reason: str) -> None:
+        """Tell everybody that this worker begins nothing new, and why; empty: that it does."""
+        if reason:
+            said = json.dumps([reason, self._time()], ensure_ascii=False)
+            self._redis.hset(self._keys.blocked, self._worker, said)
+        else:
+            self._redis.hdel(self._keys.blocked, self._worker)
+
+    def blocked(self) -> dict[str, str]:
+        """Return the workers that begin nothing new, and why."""
+        said = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys.blocked))
+        notes = {worker.decode(): json.loads(text) for worker, text in said.items()}
+        # A worker repeats itself with each renewal of its leases; the dead do not.
+        oldest = self._time() - _SAID_FOR
+        return {worker: reason for worker, (reason, at) in notes.items() if at > oldest}
+
     def purge(self) -> int:
         """Throw everything away, dead letters and what was seen too; return how many keys."""
         # In one step: what a worker commits meanwhile is thrown away as a whole, or not at all.
@@ -237,6 +264,12 @@ class RequestQueue:
     def _now(self) -> str:
         return "" if self._clock is None else str(round(self._clock() * 1000))
 
+    def _time(self) -> float:
+        if self._clock is not None:
+            return self._clock()
+        seconds, micros = self._redis.time()
+        return seconds + micros / 1e6
+
     def _set_idle(self, held: Iterable[Leased], *, idle: int, deliveries: int) -> None:
         pairs = [part for leased in held for part in (str(leased.lane), leased.id)]
         if pairs:
@@ -251,11 +284,6 @@ class RequestQueue:
             Leased(lane, id.decode(), fields or {}, info[0]["times_delivered"] if info else 1)
             for (id, fields), info in zip(entries, pending, strict=True)
         ]
-
-
-def _script(redis: Redis, name: str) -> Any:  # noqa: ANN401 -- redis-py's Script, whose reply can be anything
-    text = files("extensions").joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
-    return redis.register_script(text)
 
 
 def _encode(operation: Operation, named: list[str], keys: QueueKeys) -> list[Any]:
@@ -306,4 +334,5 @@ def _read_status(reply: Sequence[Any]) -> Status:
         what, _, lane = name.decode().partition(":")
         if lane:
             lanes[LANES[int(lane) - 1]][what] = int(count)
-    return Status(_state(state), left, watchers, dead_letters, lanes)
+    is_flooded = b"flooded" in flat[::2]
+    return Status(_state(state), left, watchers, dead_letters, lanes, is_flooded)

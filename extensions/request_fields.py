@@ -24,6 +24,7 @@ _PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency"})
 _KINDS: dict[str, Any] = {
     "retry_times": int,
     "redirect_times": int,
+    "put_off_times": int,
     "max_retry_times": int | None,
     "delay": int | float,
     "watcher": str | None,

@@ -15,6 +15,7 @@ from scrapy.downloadermiddlewares.retry import get_retry_request
 from scrapy.exceptions import IgnoreRequest
 
 from extensions.dead_letters import Failure
+from extensions.throttle import HeldError, Throttle
 
 if TYPE_CHECKING:
     from scrapy import Request, Spider
@@ -42,7 +43,7 @@ class RetryMiddleware(retry.RetryMiddleware):
         self, request: Request, response: Response
     ) -> Request | Response:
         reason = f"HTTP {response.status}"
-        if response.status not in self.retry_http_codes or request.meta.get("dont_retry"):
+        if response.status not in self._passing or self._is_for_now(request):
             is_failure = response.status >= HTTPStatus.MULTIPLE_CHOICES
             if is_failure and not self._is_handled(request, response.status):
                 give_up(request, reason, response)
@@ -53,13 +54,25 @@ class RetryMiddleware(retry.RetryMiddleware):
         self, request: Request, exception: Exception
     ) -> Request | None:
         reason = f"{type(exception).__name__}: {exception}".strip(": ")
-        if isinstance(exception, self.exceptions_to_retry) and not request.meta.get("dont_retry"):
+        if isinstance(exception, HeldError):
+            return put_off(request, self._spider, exception.seconds)
+        if isinstance(exception, self.exceptions_to_retry) and not self._is_for_now(request):
             return retry_later(request, self._spider, reason)
         if not isinstance(exception, IgnoreRequest) or _ROBOTS in reason:
             give_up(request, reason)
         elif lease := request.meta.get("queue_lease"):
             lease.is_accounted = True
         return None
+
+    @property
+    def _passing(self) -> set[int]:
+        """What may be over when it is tried again."""
+        return {*self.retry_http_codes, HTTPStatus.TOO_MANY_REQUESTS}
+
+    @staticmethod
+    def _is_for_now(request: Request) -> bool:
+        """Tell whether somebody waits for the reply, so that it cannot come from the queue."""
+        return bool(request.meta.get("dont_retry")) or "queue_lease" not in request.meta
 
     def _is_handled(self, request: Request, status: int) -> bool:
         """Tell whether the spider sees this status, as Scrapy's HttpErrorMiddleware decides it."""
@@ -83,14 +96,31 @@ def retry_later(
 ) -> Request | None:
     """Return the request to yield for another try, or None when it has had them all.
 
-    In the latter case the request becomes a dead letter, for the reason given.
+    In the latter case the request becomes a dead letter, for the reason given. A try does not count
+    when the host is left alone by now: then it is the host that failed.
     """
+    throttle = spider.crawler.get_extension(Throttle)
+    if throttle and (held := throttle.held(request.url)):
+        return put_off(request, spider, held)
     # Stats want a word, letters the whole reason.
     again = get_retry_request(request, spider=spider, reason=reason.split(":")[0])
     if again is not None:
         again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
     else:
         give_up(request, reason, response)
+    return again
+
+
+def put_off(request: Request, spider: Spider, seconds: float) -> Request | None:
+    """Return the request for later, no try used up; None when it did not come from the queue."""
+    if "queue_lease" not in request.meta:
+        return None
+    again = request.copy()
+    again.meta["put_off_times"] = request.meta.get("put_off_times", 0) + 1
+    again.meta["delay"] = seconds
+    again.dont_filter = True
+    if spider.crawler.stats:
+        spider.crawler.stats.inc_value("throttle/put_off")
     return again
 
 

@@ -22,11 +22,14 @@ from twisted.python.failure import Failure as TwistedFailure
 from extensions.connection import check, connect
 from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
+from extensions.keys import lane_of
 from extensions.lease import Lease, lease_of
 from extensions.queue import Add, Leased, Operation, RequestQueue, Return
 from extensions.request_fields import DecodeError, EncodeError, decode, encode
 from extensions.retry import retry_later
 from extensions.seen import Seen
+from extensions.signals import work_blocked
+from extensions.throttle import Throttle
 
 if TYPE_CHECKING:
     from scrapy import Request, Spider
@@ -55,6 +58,11 @@ class Scheduler:
         QUEUE_LEASE (30.0): seconds after which a silent worker's requests go to others.
         QUEUE_DELIVERIES (10): how many workers may die holding a request before it is buried.
         QUEUE_PREFETCH (64): the most requests that a worker leases ahead.
+        QUEUE_HIGH_WATER (100000): waiting downloads beyond which nothing more is discovered, until
+            half of them are done; 0: any number.
+
+    A spider may have a method `fallback(request, reason)`: it is asked what to try instead of a
+    request that has failed for good, and returns a request, or None for a dead letter.
     """
 
     def __init__(
@@ -97,6 +105,7 @@ class Scheduler:
         connect_signal(scheduler.item_error, signals.item_error)
         connect_signal(scheduler.spider_error, signals.spider_error)
         connect_signal(scheduler.response_received, signals.response_received)
+        connect_signal(scheduler.work_blocked, work_blocked)
         return scheduler
 
     def open(self, spider: Spider) -> None:
@@ -124,7 +133,7 @@ class Scheduler:
             fields = encode(request, self._spider)
         except EncodeError as error:
             return self._refuse(lease, str(error))
-        lane, delay = _lane(request), float(request.meta.get("delay", 0.0))
+        lane, delay = lane_of(request.priority), float(request.meta.get("delay", 0.0))
         if lease is None:
             seen = None if request.dont_filter else self._seen.place(request)
             self._exchange.send(Add(lane, fields, seen, delay))
@@ -170,11 +179,21 @@ class Scheduler:
         if lease := request.meta.get("queue_lease"):
             lease.is_accounted = True
 
+    def work_blocked(self, reason: str) -> None:
+        """Begin nothing new as long as there is a reason for it; leases are kept."""
+        if bool(reason) != bool(self._exchange.blocked):
+            logger.warning("The crawl pauses: %s" if reason else "The crawl goes on%s", reason)
+        self._exchange.blocked = reason
+        if not reason:
+            self.wake()
+
     def collect(self) -> list[Operation]:
         """Settle what the engine is done with: handed out, and no longer in progress."""
         slot = _engine_slot(self._crawler)
         if slot.closing is not None:
             self._take_back_unbegun()
+            if throttle := self._crawler.get_extension(Throttle):
+                throttle.leave()
         in_progress = slot.inprogress
         finished = [request for request in self._leases if request not in in_progress]
         for request in finished:
@@ -234,6 +253,17 @@ class Scheduler:
         """Try again what failed where neither the spider nor the retry middleware sees it."""
         if not (lease.is_accounted or lease.is_unbegun or lease.failure):
             self._try_again(lease, "it failed before the spider saw it: the worker's log says why")
+        if lease.failure and lease.request and lease.replacement is None:
+            self._fall_back(lease, lease.request, lease.failure.reason)
+
+    def _fall_back(self, lease: Lease, request: Request, reason: str) -> None:
+        fallback = getattr(self._spider, "fallback", None)
+        instead = fallback(request, reason) if fallback else None
+        if instead is not None:
+            fields = encode(instead, self._spider)
+            delay = float(instead.meta.get("delay", 0.0))
+            lease.replacement = Return(lease.leased, lane_of(instead.priority), fields, delay)
+            self.count("queue/fallbacks")
 
     def _try_again(self, lease: Lease, reason: str) -> None:
         if lease.request is None or lease.replacement is not None:
@@ -251,7 +281,7 @@ class Scheduler:
         lease: Lease | None = request.meta.get("queue_lease")
         if lease is None or lease.request is None or lease.request not in self._leases:
             return None
-        hops = ("retry_times", "redirect_times")
+        hops = ("retry_times", "redirect_times", "put_off_times")
         before = lease.request.meta
         is_next = any(request.meta.get(hop, 0) > before.get(hop, 0) for hop in hops)
         return lease if is_next else None
@@ -291,7 +321,13 @@ def queue_from_settings(
     redis = connect(settings, patience=1.0)
     check(redis)
     worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    return RequestQueue(redis, namespace_of(settings, spider), worker=worker, lease=lease)
+    return RequestQueue(
+        redis,
+        namespace_of(settings, spider),
+        worker=worker,
+        lease=lease,
+        high_water=settings.getint("QUEUE_HIGH_WATER", 100_000),
+    )
 
 
 def namespace_of(settings: BaseSettings, spider: str) -> str:
@@ -306,7 +342,3 @@ def _engine(crawler: Crawler) -> Any:  # noqa: ANN401 -- see below
 
 def _engine_slot(crawler: Crawler) -> Any:  # noqa: ANN401 -- private to Scrapy, which has no other hook
     return _engine(crawler)._slot  # noqa: SLF001
-
-
-def _lane(request: Request) -> int:
-    return 2 - (request.priority > 0) + (request.priority < 0)

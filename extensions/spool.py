@@ -85,6 +85,11 @@ class Spool:
         """Sealed segments that are not stored yet."""
         return len(self._sealed)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the sealed segments that are not stored yet."""
+        return sum(writer.size for writer in self._sealed)
+
     def commit(self, lines: Sequence[bytes]) -> list[Location]:
         """Append the lines to the current segment; when this returns they are durable.
 

@@ -26,11 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
             refused=options.refused,
             status=options.status,
             retry_after=options.retry_after,
+            most=options.most,
+            broken_every=options.broken_every,
             latency=options.latency,
             seed=options.seed,
         )
         site = ReplaySite.recorded(plan)
-        asyncio.run(_serve(Server(site, wrong, log), options.port, len(site.public_ids)))
+        server = Server(site, wrong, log, crawl_delay=options.crawl_delay)
+        asyncio.run(_serve(server, options.port, len(site.public_ids)))
 
 
 async def _serve(server: Server, port: int, public: int) -> None:
@@ -57,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--refused", type=float, default=0.0, help="share answered with --status")
     add("--status", type=int, default=503)
     add("--retry-after", help="seconds or a date, sent with --status")
+    add("--most", type=float, default=0.0, help="requests a second beyond which --status comes")
+    add("--broken-every", type=int, default=0, help="about each so many-th battle gets a 500")
+    add("--crawl-delay", type=float, default=0.0, help="seconds that robots.txt asks for")
     add("--latency", type=float, default=0.0, help="seconds before each answer")
     add("--seed", type=int, default=1, help="of what goes wrong")
     add("--log", type=Path, help="write each request with its time to this file")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FOLDER = Path("demo")
 _SITE = ["--ties", "3", "--burst", "120", "--private-every", "40"]
 """What makes the site hard to read: see `python -m sandbox --help`."""
-_OUR_OWN_SITE = {"DOWNLOAD_DELAY": "0", "AUTOTHROTTLE_ENABLED": "0"}
+_OUR_OWN_SITE = {"THROTTLE_RATE": "0", "AUTOTHROTTLE_ENABLED": "0"}
 """Politeness is for other people's servers."""
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 _ROBOTS = "User-agent: *\nAllow: /\n"
+_PAUSE = "Crawl-delay: {}\n"
 _CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"}
 
 
@@ -27,8 +28,15 @@ class Server:
     """
 
     def __init__(
-        self, site: ReplaySite, misbehaviour: Misbehaviour, log: TextIO | None = None
+        self,
+        site: ReplaySite,
+        misbehaviour: Misbehaviour,
+        log: TextIO | None = None,
+        *,
+        crawl_delay: float = 0.0,
     ) -> None:
+        """Take the seconds between two requests that robots.txt asks for; 0 asks for none."""
+        self._robots_txt = _ROBOTS + (_PAUSE.format(crawl_delay) if crawl_delay else "")
         self._site = site
         self._misbehaviour = misbehaviour
         self._log = log
@@ -85,7 +93,9 @@ class Server:
         wrong = self._misbehaviour
         if wrong.latency:
             await asyncio.sleep(wrong.latency)
-        match wrong.draw():
+        if wrong.is_broken(request.path[1:].removesuffix(".json")):
+            return web.Response(status=500, text="This one is broken.\n")
+        match "refused" if wrong.is_too_much(time.monotonic()) else wrong.draw():
             case "refused":
                 headers = {"Retry-After": wrong.retry_after} if wrong.retry_after else {}
                 return web.Response(status=wrong.status, headers=headers, text="Not now.\n")
@@ -97,7 +107,7 @@ class Server:
                 return await handler(request)
 
     async def _robots(self, _request: web.Request) -> web.Response:
-        return web.Response(text=_ROBOTS)
+        return web.Response(text=self._robots_txt)
 
     async def _search(self, request: web.Request) -> web.Response:
         try:

@@ -77,10 +77,13 @@ class Command(ScrapyCommand):
         with suppress(KeyboardInterrupt):
             while True:
                 status, by_host = queue.status(), hosts(redis, namespace)
+                blocked = queue.blocked()
                 if opts.json:
-                    print_json(to_json(status) | {"hosts": by_host})
+                    print_json(to_json(status) | {"hosts": by_host, "blocked": blocked})
                 else:
-                    sys.stdout.write(table(status, by_host) + "\n")
+                    lines = [table(status, by_host)]
+                    lines += [f"{name} pauses: {why}" for name, why in blocked.items()]
+                    sys.stdout.write("\n".join(lines) + "\n")
                 if not opts.watch:
                     return
                 time.sleep(_EVERY)
@@ -104,6 +107,7 @@ def to_json(status: Status) -> dict[str, Any]:
     """Return a status as JSON shows it."""
     return {
         "state": status.state,
+        "is_flooded": status.is_flooded,
         "left": status.left,
         "watchers": status.watchers,
         "dead_letters": status.dead_letters,
@@ -123,6 +127,8 @@ def table(status: Status, by_host: dict[str, Any]) -> str:
         rows.append(f"{name:12}" + "".join(f"{lane.get(c, 0):>{width}}" for c in columns))
     for host, places in by_host.items():
         rows.append(f"{host}: " + ", ".join(f"{n} {where}" for where, n in sorted(places.items())))
+    if status.is_flooded:
+        rows.append("discovery waits until half of QUEUE_HIGH_WATER downloads are done")
     if status.imbalance():
         rows.append(f"the ledger is off by {status.imbalance()}: please report this")
     return "\n".join(rows)

@@ -1,6 +1,7 @@
 -- Put new requests in and take finished ones out, in one step.
 --
--- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 dead_letters   8… seen buckets
+-- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 dead_letters   8 hosts
+--       9… seen buckets
 -- ARGV  1 group   2 now in ms, or "" for the server's clock   3 operations as JSON, each one of
 --       ["add", lane, delay ms, fields, watcher, seen key or 0, fingerprint]
 --       ["done", lane, id, outcome, watcher]
@@ -18,7 +19,19 @@ local function count(what, lane, by)
   redis.call("HINCRBY", KEYS[5], what .. ":" .. lane, by)
 end
 
+local noted = {}
+local function note_host(fields)
+  -- As it is written, the address comes first.
+  local host = fields[1] == "url" and fields[2]:match("^[^:/]+://([^/?#]*)")
+  host = host and host:match("[^@]*$"):lower()
+  if host and not noted[host] then
+    redis.call("SADD", KEYS[8], host)
+    noted[host] = true
+  end
+end
+
 local function put(lane, delay, fields)
+  note_host(fields)
   if delay <= 0 then
     redis.call("XADD", KEYS[lane], "*", unpack(fields))
     return

@@ -1,9 +1,11 @@
 -- Lease requests to one worker, after moving into the lanes what is due.
 --
--- KEYS  1–3 lanes   4 delayed   5 counts   6 state
+-- KEYS  1–3 lanes   4 delayed   5 counts   6 state   7 gates   8 hosts
 -- ARGV  1 group   2 worker   3 how many   4 now in ms, or "" for the server's clock
--- Returns the state, and {lane, entry} of each request; none while the queue is paused.
-local now, wanted = tonumber(ARGV[4]), tonumber(ARGV[3])
+--       5 waiting downloads beyond which nothing is discovered (0: any number)
+-- Returns the state, and {lane, entry} of each request; none while the queue is paused, and none
+-- for a host whose gate is closed.
+local now, wanted, high_water = tonumber(ARGV[4]), tonumber(ARGV[3]), tonumber(ARGV[5])
 if not now then
   local time = redis.call("TIME")
   now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -22,13 +24,76 @@ for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT
   redis.call("ZREM", KEYS[4], member)
 end
 
-local state, leased = redis.call("GET", KEYS[6]) or "", {}
-for lane = 1, 3 do
-  if state == "paused" or #leased >= wanted then break end
-  local reply = redis.call("XREADGROUP", "GROUP", ARGV[1], ARGV[2],
-    "COUNT", wanted - #leased, "STREAMS", KEYS[lane], ">")
-  for _, entry in ipairs(reply and reply[1][2] or {}) do
-    table.insert(leased, { lane, entry })
+local function closed_gates()
+  local closed, is_any = {}, false
+  local gates = redis.call("HGETALL", KEYS[7])
+  for i = 1, #gates, 2 do
+    local till = tonumber(gates[i + 1]) / 1000
+    if till > now then
+      closed[gates[i]], is_any = till, true
+    end
+  end
+  return closed, is_any
+end
+
+local closed, is_any_closed = closed_gates()
+local is_all_closed = false
+if is_any_closed then
+  local hosts = redis.call("SMEMBERS", KEYS[8])
+  is_all_closed = #hosts > 0
+  for _, host in ipairs(hosts) do
+    is_all_closed = is_all_closed and closed[host] ~= nil
+  end
+end
+
+local function closed_until(entry)
+  if not is_any_closed or entry[2][1] ~= "url" then return nil end
+  local host = entry[2][2]:match("^[^:/]+://([^/?#]*)")
+  return host and closed[host:match("[^@]*$"):lower()]
+end
+
+local function put_off(lane, entry, till)
+  redis.call("XACK", KEYS[lane], ARGV[1], entry[1])
+  redis.call("XDEL", KEYS[lane], entry[1])
+  local serial = redis.call("HINCRBY", KEYS[5], "serial", 1)
+  redis.call("ZADD", KEYS[4], till, cjson.encode({ serial, lane, entry[2] }))
+  redis.call("HINCRBY", KEYS[5], "delayed:" .. lane, 1)
+end
+
+local function is_flooded()
+  local is_known = redis.call("HEXISTS", KEYS[5], "flooded") == 1
+  if high_water == 0 and not is_known then return false end
+  local waiting = redis.call("XLEN", KEYS[2])
+  waiting = waiting + tonumber(redis.call("HGET", KEYS[5], "delayed:2") or 0)
+  if waiting > high_water and high_water > 0 then
+    redis.call("HSET", KEYS[5], "flooded", 1)
+    return true
+  end
+  if is_known and (waiting < high_water / 2 or waiting == 0 or high_water == 0) then
+    redis.call("HDEL", KEYS[5], "flooded")
+    return false
+  end
+  return is_known
+end
+
+local state, leased, put_off_now = redis.call("GET", KEYS[6]) or "", {}, 0
+for lane = (is_flooded() and 2 or 1), 3 do
+  if state == "paused" or is_all_closed then break end
+  -- Others wait behind what cannot be sent now, so that goes aside until it can.
+  while #leased < wanted and put_off_now < 500 do
+    local reply = redis.call("XREADGROUP", "GROUP", ARGV[1], ARGV[2],
+      "COUNT", wanted - #leased, "STREAMS", KEYS[lane], ">")
+    if not reply then break end
+    for _, entry in ipairs(reply[1][2]) do
+      local till = closed_until(entry)
+      if till then
+        put_off(lane, entry, till)
+        put_off_now = put_off_now + 1
+      else
+        table.insert(leased, { lane, entry })
+      end
+    end
+    if not is_any_closed then break end
   end
 end
 return { state, leased }

@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 240.0
 """Seconds until a process that should end is given up on."""
 FAST = {
-    "DOWNLOAD_DELAY": "0",
+    "THROTTLE_RATE": "0",
+    "CIRCUIT_BREAKER_ERRORS": "0",
     "AUTOTHROTTLE_ENABLED": "0",
     "RETRY_BACKOFF": "0.2",
     "QUEUE_LEASE": "2",
@@ -42,6 +43,20 @@ class Site:
 
     address: str
     log: Path
+    process: subprocess.Popen
+    command: list[str]
+
+    def stop(self) -> None:
+        """Have the site refuse connections."""
+        with self.process:
+            self.process.terminate()
+
+    def start_again(self, *options: str) -> None:
+        """Have the site come back where it was."""
+        port = self.address.rpartition(":")[2]
+        command = [*self.command, "--port", port, *options]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.process.stdout.readline()
 
     def change(self, **misbehaviour) -> None:
         reply = requests.put(f"{self.address}/_sandbox/misbehave", json=misbehaviour, timeout=10)
@@ -62,11 +77,12 @@ def running_site(folder: Path, *options: str):
     """Run the sandbox site in a process of its own."""
     log = folder / "site.log"
     command = [sys.executable, "-m", "sandbox", "--log", str(log), *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield Site(process.stdout.readline().split()[0], log)
-        finally:
-            process.terminate()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    site = Site(process.stdout.readline().split()[0], log, process, command)
+    try:
+        yield site
+    finally:
+        site.stop()
 
 
 @dataclass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from scrapy.settings import Settings
@@ -9,20 +10,24 @@ from scrapy.utils.test import get_crawler
 from battles.pipelines.archive import Archived, ArchivePipeline, spool_from_settings
 from battles.records import encode
 from extensions.segments import read_frame
+from extensions.signals import work_blocked
 from extensions.spool import Spool, read_spooled
 from extensions.storage import FolderStorage, StorageError
 
 
 @pytest.fixture
-def pipeline_of(places, clock):
+def pipeline_of(places, reasons):
     """Build the pipeline of a crawl whose battles wait hardly at all for others."""
 
     def build(**settings) -> ArchivePipeline:
         crawler = get_crawler(settings_dict={**places, "SEGMENT_COMMIT_DELAY": 0.01, **settings})
         pipeline = ArchivePipeline.from_crawler(crawler)
-        pipeline._clock = clock
+        crawler.signals.connect(hear, work_blocked, weak=False)
         spools.append(pipeline._spool)
         return pipeline
+
+    def hear(reason):
+        reasons.append(reason)
 
     spools: list[Spool] = []
     yield build
@@ -30,6 +35,35 @@ def pipeline_of(places, clock):
         for writer in [spool._current, *spool._sealed]:
             if writer is not None:
                 writer.close()
+
+
+@pytest.fixture
+def reasons() -> list[str]:
+    """What the pipeline said of why nothing new should be begun."""
+    return []
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses the pipeline would make; after so many of them something can happen."""
+
+    class Pauses:
+        seconds: list[float] = []
+        events: dict[int, Callable] = {}
+
+        def then(self, count: int, event: Callable) -> None:
+            self.events[count] = event
+
+    pauses = Pauses()
+    pauses.seconds, pauses.events = [], {}
+
+    async def pause(_self, seconds):
+        pauses.seconds.append(seconds)
+        pauses.events.get(len(pauses.seconds), int)()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(ArchivePipeline, "_pause", pause)
+    return pauses
 
 
 @pytest.fixture
@@ -79,16 +113,38 @@ def test_battles_that_come_together_share_a_frame(pipeline_of, battles, size, fr
     assert len({one.location.offset for one in archived}) == frames
 
 
-def test_a_disk_that_refuses_is_every_waiting_battles_error(pipeline_of, battles, monkeypatch):
+def test_a_disk_that_stays_full_is_every_waiting_battles_error(
+    pipeline_of, battles, monkeypatch, pauses, reasons
+):
     def refuse(_lines):
         raise OSError("no space left")
 
     pipeline = pipeline_of()
     monkeypatch.setattr(pipeline._spool, "commit", refuse)
 
-    errors = asyncio.run(together(pipeline, battles[:3]))
+    errors = asyncio.run(together(pipeline, battles[:1]))
 
-    assert [str(error) for error in errors] == ["no space left"] * 3
+    assert [str(error) for error in errors] == ["no space left"]
+    assert pauses.seconds == [1, 2, 4, 8, 16]
+    assert set(reasons) == {"the disk refuses: no space left"}
+
+
+def test_a_disk_that_has_room_again_gets_the_battle(
+    pipeline_of, battles, monkeypatch, pauses, reasons
+):
+    pipeline = pipeline_of()
+    commit = pipeline._spool.commit
+
+    def refuse(_lines):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(pipeline._spool, "commit", refuse)
+    pauses.then(2, lambda: monkeypatch.setattr(pipeline._spool, "commit", commit))
+
+    [archived] = asyncio.run(together(pipeline, battles[:1]))
+
+    assert archived.battle is battles[0]
+    assert reasons == ["the disk refuses: no space left"] * 2 + [""]
 
 
 def test_a_full_segment_is_stored_while_the_crawl_goes_on(pipeline_of, archive, battles):
@@ -130,36 +186,55 @@ def test_the_end_of_the_crawl_waits_for_what_is_being_stored(pipeline_of, archiv
     assert list(archive.spools.iterdir()) == []
 
 
-@pytest.mark.usefixtures("store")
-def test_a_store_that_refuses_costs_no_battle(pipeline_of, archive, battles, caplog):
+def test_a_store_that_refuses_is_asked_again_after_pauses_that_double(
+    pipeline_of, archive, battles, store, pauses, caplog
+):
     pipeline = pipeline_of(SEGMENT_RECORDS=2)
+    pauses.then(8, lambda: setattr(store, "refuses", False))
 
     archived = asyncio.run(together(pipeline, battles[:2]))
 
     assert [one.battle for one in archived] == battles[:2]
-    assert len(list(archive.spools.iterdir())) == 1
-    assert pipeline._stats.get_value("archive/store_failed") == 1
+    assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert pipeline._stats.get_value("archive/store_failed") == 8
     assert "1 segments wait in the spool: the bucket is full" in caplog.text
+    assert len(list(archive.storage.keys("raw/"))) == 1
 
 
-def test_a_store_that_refused_is_asked_again_after_half_a_minute(
-    pipeline_of, archive, battles, store, clock
+def test_a_spool_that_is_full_stops_new_work_until_the_store_is_back(
+    pipeline_of, battles, store, pauses, reasons
+):
+    pipeline = pipeline_of(SEGMENT_RECORDS=2, SPOOL_LIMIT=1)
+    pauses.then(2, lambda: setattr(store, "refuses", False))
+
+    asyncio.run(together(pipeline, battles[:2]))
+
+    assert "the store is away" in reasons[0]
+    assert reasons[-1] == ""
+
+
+def test_a_spool_with_room_lets_the_crawl_go_on(pipeline_of, battles, store, pauses, reasons):
+    pipeline = pipeline_of(SEGMENT_RECORDS=2)
+    pauses.then(2, lambda: setattr(store, "refuses", False))
+
+    asyncio.run(together(pipeline, battles[:2]))
+
+    assert set(reasons) <= {""}
+
+
+@pytest.mark.usefixtures("store")
+def test_a_crawl_that_ends_while_the_store_is_away_leaves_segments_in_the_spool(
+    pipeline_of, archive, battles
 ):
     pipeline = pipeline_of(SEGMENT_RECORDS=2)
 
-    async def crawl() -> list[int]:
-        asked = []
-        for first, later in ((0, 29.9), (1, 0.1), (2, 0.0)):
-            await together(pipeline, battles[2 * first : 2 * first + 2])
-            asked.append(store.asked)
-            store.refuses = False
-            clock.now += later
-        return asked
+    async def crawl() -> None:
+        await asyncio.gather(*map(pipeline.process_item, battles[:2]))
+        await pipeline.close_spider()
 
-    asked = asyncio.run(crawl())
+    asyncio.run(crawl())
 
-    assert asked == [1, 1, 4]
-    assert len(list(archive.storage.keys("raw/"))) == 3
+    assert len(list(archive.spools.iterdir())) == 1
 
 
 def test_an_archive_that_makes_no_sense_stops_the_crawl_before_it_begins(pipeline_of):

@@ -1,0 +1,100 @@
+"""Take every download past the throttle and the circuit breaker, whatever its protocol."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from scrapy.core.downloader.handlers.base import BaseDownloadHandler
+
+from extensions.circuit_breaker import OUTAGES, CircuitBreaker, what_is_wrong
+from extensions.throttle import Throttle
+
+if TYPE_CHECKING:
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+
+    from extensions.throttle import Turn
+
+
+class GatedDownloadHandler(BaseDownloadHandler):
+    """A base for download handlers: asks for a turn, fetches, and tells how it went.
+
+    Without the extensions `Throttle` and `CircuitBreaker` it only fetches.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._throttle = crawler.get_extension(Throttle)
+        self._breaker = crawler.get_extension(CircuitBreaker)
+
+    async def download_request(self, request: Request) -> Response:
+        if self._throttle is None:
+            return await self.fetch(request)
+        turn = await self._throttle.turn(request.url)
+        try:
+            response = await self.fetch(request)
+        except OUTAGES as error:
+            if self._breaker is not None:
+                await self._breaker.failed(turn, request, type(error).__name__)
+            raise
+        finally:
+            self._throttle.done(turn)
+        await self._judge(self._throttle, turn, request, response)
+        return response
+
+    @abstractmethod
+    async def fetch(self, request: Request) -> Response:
+        """Download one request; what fails raises one of Scrapy's download errors."""
+
+    async def _judge(
+        self, throttle: Throttle, turn: Turn, request: Request, response: Response
+    ) -> None:
+        if is_refusal(response):
+            seconds = retry_after(response)
+            said = "" if seconds is None else f", Retry-After {seconds:.0f} s"
+            await throttle.hold(turn.host, f"HTTP {response.status}{said}", seconds)
+        elif self._breaker is None:
+            return
+        elif wrong := what_is_wrong(response):
+            await self._breaker.failed(turn, request, wrong, response)
+        else:
+            await self._breaker.succeeded(turn)
+
+
+def is_refusal(response: Response) -> bool:
+    """Tell whether the host asks to be left alone, which is no failure."""
+    if response.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return True
+    is_unavailable = response.status == HTTPStatus.SERVICE_UNAVAILABLE
+    return is_unavailable and retry_after(response) is not None
+
+
+def retry_after(response: Response) -> float | None:
+    """Return the seconds that a reply's `Retry-After` asks for; None when it says nothing.
+
+    It holds seconds or a date, which is compared with the reply's own `Date`, if there is one.
+    """
+    text = _header(response, "Retry-After")
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    until = _seconds(text)
+    if until is None:
+        return None
+    now = _seconds(_header(response, "Date"))
+    return max(0.0, until - (time.time() if now is None else now))
+
+
+def _header(response: Response, name: str) -> str:
+    return (response.headers.get(name) or b"").decode("latin-1").strip()
+
+
+def _seconds(date: str) -> float | None:
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None

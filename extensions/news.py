@@ -1,0 +1,85 @@
+"""Hear at once what any worker tells all of them, over one of Redis's channels."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis import Redis
+    from redis.client import PubSub
+
+logger = logging.getLogger(__name__)
+
+_LOOK = 1.0
+"""Seconds until the thread notices that it should end."""
+_AGAIN = 0.5
+"""Seconds between two tries to reach a Redis that is away."""
+
+
+class Listener:
+    """Hands what arrives on a channel to the event loop, from a thread of its own."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        channel: str,
+        *,
+        hear: Callable[[Any], None],
+        catch_up: Callable[[], Callable[[], None]],
+    ) -> None:
+        """Take whom to tell, in the event loop.
+
+        `catch_up` runs in the thread whenever the channel is joined, since what was told before is
+        not told again; what it returns runs in the event loop.
+        """
+        self._redis = redis
+        self._channel = channel
+        self._hear = hear
+        self._catch_up = catch_up
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._run, args=(loop,), name="news", daemon=True).start()
+
+    def stop(self) -> None:
+        self._ended.set()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        while not self._ended.is_set():
+            try:
+                self._listen(loop)
+            except (RedisError, OSError):
+                # The exchange with the queue says that Redis is away.
+                self._ended.wait(_AGAIN)
+            except RuntimeError:
+                # The event loop has ended.
+                return
+
+    def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
+        with _channels(self._redis) as channel:
+            channel.subscribe(self._channel)
+            loop.call_soon_threadsafe(self._catch_up())
+            while not self._ended.is_set():
+                message = channel.get_message(timeout=_LOOK)
+                if message is not None:
+                    loop.call_soon_threadsafe(self._tell, message["data"])
+
+    def _tell(self, data: bytes) -> None:
+        try:
+            self._hear(json.loads(data))
+        except (ValueError, TypeError, LookupError) as error:
+            logger.warning("News of %s makes no sense: %s", self._channel, error)
+
+
+def _channels(redis: Redis) -> PubSub:
+    channels: PubSub = redis.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+    return channels

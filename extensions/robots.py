@@ -1,0 +1,104 @@
+"""Obey robots.txt also when it cannot be had: what it forbids is not known then."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from scrapy import Request, signals
+from scrapy.downloadermiddlewares import robotstxt
+from scrapy.exceptions import IgnoreRequest
+from scrapy.http.request import NO_CALLBACK
+from scrapy.utils.httpobj import urlparse_cached
+from scrapy.utils.misc import build_from_crawler
+
+from extensions.hosts import host_of
+from extensions.throttle import HeldError
+
+if TYPE_CHECKING:
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+    from scrapy.robotstxt import RobotParser
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = 10.0
+"""Seconds until a robots.txt is asked for again that could not be had."""
+_KEPT = 86_400.0
+"""Seconds; RFC 9309 wants it no older."""
+
+
+class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
+    """Scrapy's middleware, but a site whose robots.txt fails is asked again and not crawled.
+
+    As RFC 9309 has it: a 4xx means that everything is allowed, a 5xx or no answer that nothing is.
+    It is asked for again after a day. What is no HTTP has none.
+
+    Settings:
+        ROBOTSTXT_OBEY, ROBOTSTXT_PARSER, ROBOTSTXT_USER_AGENT, USER_AGENT: as in Scrapy.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        self._fetches: dict[str, tuple[float, asyncio.Future[RobotParser | None]]] = {}
+        """By host: since when, and what it says."""
+
+    async def robot_parser(self, request: Request) -> RobotParser | None:
+        """Return what the host's robots.txt says; None when it says nothing.
+
+        Raises:
+            HeldError: it cannot be had now.
+
+        """
+        address = urlparse_cached(request)
+        if address.scheme not in ("http", "https"):
+            return None
+        known, now = self._fetches.get(address.netloc), time.monotonic()
+        if known is None or now - known[0] > _KEPT:
+            url = f"{address.scheme}://{address.netloc}/robots.txt"
+            known = now, asyncio.ensure_future(self._fetch(url, request))
+            self._fetches[address.netloc] = known
+        try:
+            return await asyncio.shield(known[1])
+        except HeldError:
+            if self._fetches.get(address.netloc) is known:
+                del self._fetches[address.netloc]
+            raise
+
+    async def _fetch(self, url: str, request: Request) -> RobotParser | None:
+        self._stats.inc_value("robotstxt/request_count")
+        try:
+            response = await self._download(url)
+        except HeldError:
+            raise
+        except Exception as error:
+            raise self._unavailable(url, f"{type(error).__name__}: {error}") from error
+        self._stats.inc_value(f"robotstxt/response_status_count/{response.status}")
+        is_refused = response.status == HTTPStatus.TOO_MANY_REQUESTS
+        if is_refused or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise self._unavailable(url, f"HTTP {response.status}")
+        if response.status != HTTPStatus.OK:
+            return None
+        parser: RobotParser = build_from_crawler(self._parserimpl, self.crawler, response.body)
+        await self.crawler.signals.send_catch_log_async(
+            signal=signals.robots_parsed, robotparser=parser, request=request
+        )
+        return parser
+
+    async def _download(self, url: str) -> Response:
+        request = Request(
+            url,
+            priority=self.DOWNLOAD_PRIORITY,
+            meta={"dont_obey_robotstxt": True},
+            callback=NO_CALLBACK,
+        )
+        if self.crawler.engine is None:
+            raise IgnoreRequest("the crawl is ending")
+        return await self.crawler.engine.download_async(request)
+
+    def _unavailable(self, url: str, reason: str) -> HeldError:
+        logger.warning("%s cannot be had, so its site is not asked for anything: %s", url, reason)
+        return HeldError(host_of(url), _AGAIN, "its robots.txt cannot be had")

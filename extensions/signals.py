@@ -1,0 +1,4 @@
+"""Signals that this package sends beside Scrapy's own."""
+
+work_blocked = object()
+"""Sent with a `reason` when nothing new should be begun; with an empty one when it may again."""

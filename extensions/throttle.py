@@ -1,0 +1,391 @@
+"""Send no more to a host than it bears, counted over all workers together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+from scrapy import signals
+from scrapy.exceptions import IgnoreRequest
+
+from extensions.batch import Batcher
+from extensions.connection import connect
+from extensions.hosts import Hosts, Limit, host_of
+from extensions.keys import HostKeys
+from extensions.news import Listener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from redis import Redis
+    from scrapy import Request
+    from scrapy.crawler import Crawler
+    from scrapy.robotstxt import RobotParser
+    from scrapy.settings import BaseSettings
+
+    from extensions.hosts import Grant
+
+logger = logging.getLogger(__name__)
+
+_AHEAD = 0.5
+"""Seconds: what a killed worker had been permitted for longer would be missing."""
+_LATE = 0.015
+"""Seconds after which a permit is given up for another: two at once would break the limit."""
+_FLUSH = 0.05
+"""Seconds that turns wait to be given back with a question."""
+_AT_ONCE = 64
+"""Permits asked for in one call."""
+_PROBED = 2.0
+"""Seconds between two looks at a host that another request probes."""
+_AGAIN = 0.5
+"""Seconds between two tries to reach a Redis that is away."""
+_CLOCK_KEPT = 30.0
+"""Seconds for which a good comparison of clocks is better than a new, worse one."""
+_LONGEST_HOLD = 86_400.0
+"""Seconds; whatever a site asks for, it is asked again a day later."""
+_LONGEST_CRAWL_DELAY = 3600.0
+"""Seconds."""
+
+
+class HeldError(IgnoreRequest):
+    """Raised for a request that must not be sent now; it has not failed."""
+
+    def __init__(self, host: str, seconds: float, reason: str) -> None:
+        super().__init__(f"{host} is held for {seconds:.1f} s: {reason}")
+        self.seconds = seconds
+        """Until it makes sense to try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right to send one request to a host."""
+
+    host: str
+    is_probe: bool = False
+    """Whether it decides if the host is well again."""
+    number: int = 0
+    """Given back when the request is done; 0 when nobody counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What one of several waiting requests is told."""
+
+    grant: Grant
+    number: int = 0
+    at: float | None = None
+    """When to send it, on the local clock; None: not yet."""
+
+
+class Throttle:
+    """An extension: one limit for each host, over all workers that share a Redis.
+
+    Download handlers ask it for a turn. Scrapy's AutoThrottle may be on, and is heeded first.
+
+    Settings:
+        THROTTLE_RATE (0): requests a second to each host, for the whole fleet; 0: any number.
+        THROTTLE_BURST (1): requests that may follow one another at once after a pause.
+        THROTTLE_CONCURRENCY (0): requests at a time to each host, for the whole fleet; 0: any.
+        THROTTLE_HOSTS ({}): other limits for single hosts, as requests a second or as
+            `{"rate": …, "burst": …, "concurrency": …}`.
+        THROTTLE_HOLD (1800.0): seconds to leave a host alone that answers 429 without saying for
+            how long; doubles while it goes on.
+        DOWNLOAD_TIMEOUT, USER_AGENT: as in Scrapy.
+    """
+
+    def __init__(  # noqa: PLR0913 -- each is one setting
+        self,
+        redis: Redis,
+        limits: Callable[[str], Limit],
+        *,
+        hold: float = 1800.0,
+        longest: float = 180.0,
+        user_agent: str = "*",
+        namespace: str = "throttle",
+        clock: Callable[[], float] = time.monotonic,
+        server_clock: Callable[[], float] | None = None,
+    ) -> None:
+        """Take seconds: of a hold without a header, and that a request may take."""
+        self.hosts = Hosts(redis, namespace, clock=server_clock)
+        self.on_change: Callable[[str, str], None] | None = None
+        """Told of a host whose breaker `tripped` or `closed`, whichever worker made it."""
+        self._limits = limits
+        self._hold = hold
+        self._longest = longest
+        self._user_agent = user_agent
+        self._clock = clock
+        self._gates: dict[str, float] = {}
+        """Until when a host is closed, on the local clock; if that is over, Redis is asked."""
+        self._changed: set[str] = set()
+        """Hosts whose limit is not only in the settings."""
+        self._done: dict[str, list[int]] = {}
+        """Numbers of turns that are over, to give back with the next question."""
+        self._clocks = _Clocks()
+        self._batch = Batcher(self._ask, size=_AT_ONCE, delay=0.0)
+        self._leaving = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None
+        self._news = Listener(redis, HostKeys(namespace).news, hear=self.hear, catch_up=self._learn)
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> Throttle:
+        settings = crawler.settings
+        throttle = cls(
+            connect(settings, patience=1.0),
+            limits_from_settings(settings),
+            hold=settings.getfloat("THROTTLE_HOLD", 1800.0),
+            longest=settings.getfloat("DOWNLOAD_TIMEOUT") + _AHEAD,
+            user_agent=settings["USER_AGENT"],
+        )
+        crawler.signals.connect(throttle.spider_opened, signals.spider_opened)
+        crawler.signals.connect(throttle.robots_parsed, signals.robots_parsed)
+        crawler.signals.connect(throttle.engine_stopped, signals.engine_stopped)
+        return throttle
+
+    def spider_opened(self) -> None:
+        self._news.start()
+
+    def engine_stopped(self) -> None:
+        self._news.stop()
+
+    async def robots_parsed(self, robotparser: RobotParser, request: Request) -> None:
+        """Keep the pause that robots.txt asks for, before anything else is sent."""
+        host = host_of(request.url)
+        seconds = robotparser.crawl_delay(self._user_agent) or 0.0
+        if seconds or host in self._changed:
+            seconds = max(0.0, min(seconds, _LONGEST_CRAWL_DELAY))
+            self._changed.add(host)
+            await self._tell(self.hosts.set_crawl_delay, host, seconds)
+
+    def leave(self) -> None:
+        """Have what waits for its turn go back to the queue: the crawl is ending."""
+        self._leaving.set()
+
+    async def turn(self, url: str) -> Turn:
+        """Wait until a request may be sent.
+
+        Raises:
+            HeldError: the host is held, or the crawl is ending.
+
+        """
+        host, may_give_up = host_of(url), True
+        while True:
+            self._check(host)
+            if not self._is_limited(host):
+                return Turn(host)
+            answer = await self._submit(host)
+            if answer is None:
+                await self._sleep(_AGAIN)
+            elif answer.at is None:
+                self._heed(host, answer.grant)
+                await self._sleep(answer.grant.wait)
+            else:
+                await self._sleep(answer.at - self._clock())
+                if answer.grant.is_probe:
+                    return Turn(host, is_probe=True, number=answer.number)
+                self._check(host)
+                if self._clock() - answer.at <= _LATE or not may_give_up:
+                    return Turn(host, number=answer.number)
+                may_give_up = False
+
+    def done(self, turn: Turn) -> None:
+        """Give a turn back when its request is done."""
+        if not turn.number or not self._limits(turn.host).concurrency:
+            return
+        if turn.host not in self._done and self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
+        self._done.setdefault(turn.host, []).append(turn.number)
+
+    def held(self, url: str) -> float:
+        """Return the seconds until a host's gate opens, as far as this worker knows."""
+        return max(0.0, self._gates.get(host_of(url), 0.0) - self._clock())
+
+    def close_gate(self, host: str, seconds: float) -> None:
+        """Close a gate for this worker; 0 opens it."""
+        if seconds > 0:
+            self._gates[host] = self._clock() + seconds
+        else:
+            self._gates.pop(host, None)
+
+    async def hold(self, host: str, reason: str, asked: float | None) -> None:
+        """Close a host's gate for everybody, for the seconds it asked for, if it said so."""
+        if self.held(f"//{host}") == 0.0:
+            logger.warning("%s is held: %s", host, reason)
+        self.close_gate(host, self._hold if asked is None else min(asked, _LONGEST_HOLD))
+        held = await self._tell(
+            self.hosts.hold,
+            host,
+            reason,
+            asked=asked,
+            default=self._hold,
+            longest=_LONGEST_HOLD,
+        )
+        if held is not None:
+            self.close_gate(host, held)
+
+    def hear(self, news: Any) -> None:  # noqa: ANN401 -- whatever came over the channel
+        """Take note of what any worker learned."""
+        host, micros, *change = news
+        if micros is None:
+            self._changed.add(host)
+        else:
+            self.close_gate(host, micros / 1e6)
+        if change and self.on_change is not None:
+            self.on_change(host, *change)
+
+    async def _flush(self) -> None:
+        """Give back turns that no question took along."""
+        await asyncio.sleep(_FLUSH)
+        for host in list(self._done):
+            await self._tell(self._grant, host, 0)
+        self._flushing = None
+
+    def _learn(self) -> Callable[[], None]:
+        """Run in a thread: read what was told before this worker listened."""
+        gates, changed = self.hosts.gates(), self.hosts.changed()
+
+        def heed() -> None:
+            self._changed |= changed
+            for host, seconds in gates.items():
+                self.close_gate(host, seconds)
+
+        return heed
+
+    def _check(self, host: str) -> None:
+        if self._leaving.is_set() and self._is_limited(host):
+            raise HeldError(host, 0.0, "the crawl is ending")
+        if (seconds := self.held(f"//{host}")) > 0:
+            raise HeldError(host, seconds, "its gate is closed")
+
+    def _is_limited(self, host: str) -> bool:
+        limit = self._limits(host)
+        is_known = bool(limit.rate or limit.concurrency or host in self._changed)
+        return is_known or host in self._gates
+
+    def _heed(self, host: str, grant: Grant) -> None:
+        """Take note of a closed gate, and that an open one needs no more questions."""
+        if grant.held:
+            self.close_gate(host, grant.held)
+            seconds = min(grant.held, _PROBED) if grant.is_probed else grant.held
+            raise HeldError(host, seconds, "its gate is closed")
+
+    async def _submit(self, host: str) -> _Answer | None:
+        try:
+            answer = await self._batch.submit(host)
+        except (RedisError, OSError):
+            # Nothing is sent unasked. The exchange with the queue says that Redis is away.
+            return None
+        if not answer.grant.held and not answer.grant.is_probe:
+            self._gates.pop(host, None)
+        return answer
+
+    def _ask(self, hosts: Sequence[str]) -> list[_Answer]:
+        """Run in a thread: ask for the turns of several requests, one call for each host."""
+        answers = {host: iter(self._grant(host, n)) for host, n in Counter(hosts).items()}
+        return [next(answers[host]) for host in hosts]
+
+    def _grant(self, host: str, wanted: int) -> list[_Answer]:
+        done = self._done.pop(host, [])
+        asked_at = self._clock()
+        try:
+            grant = self.hosts.acquire(
+                host,
+                wanted,
+                self._limits(host),
+                ahead=_AHEAD,
+                longest=self._longest,
+                done=done,
+            )
+        except (RedisError, OSError):
+            self._done.setdefault(host, []).extend(done)
+            raise
+        self._clocks.compare(asked_at, self._clock(), grant.now)
+        permits = [
+            _Answer(grant, number, self._clocks.local(time)) for number, time in grant.permits
+        ]
+        return permits + [_Answer(grant)] * (wanted - len(permits))
+
+    async def _tell(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- handed on
+        """Tell all workers through Redis; if it is away, this one goes by what it knows."""
+        try:
+            return await asyncio.to_thread(call, *args, **options)
+        except (RedisError, OSError) as error:
+            logger.warning("The other workers could not be told: %s", error)
+            return None
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, unless the crawl ends meanwhile."""
+        if seconds > 0:
+            try:
+                await asyncio.wait_for(self._leaving.wait(), seconds)
+            except TimeoutError:
+                return
+
+
+class _Clocks:
+    """Keeps how far the server's clock is from ours, by the quickest of the latest answers."""
+
+    def __init__(self) -> None:
+        self._offset = 0.0
+        self._error = float("inf")
+        self._since = float("-inf")
+
+    def compare(self, asked_at: float, answered_at: float, server: float) -> None:
+        """Take note of an answer; its time lies between question and answer."""
+        error = (answered_at - asked_at) / 2
+        if error <= self._error or answered_at - self._since > _CLOCK_KEPT:
+            self._offset = server - (asked_at + answered_at) / 2
+            self._error, self._since = error, answered_at
+
+    def local(self, server: float) -> float:
+        """Return a time of the server's on our clock."""
+        return server - self._offset
+
+
+def limits_from_settings(settings: BaseSettings) -> Callable[[str], Limit]:
+    """Read the limit of each host.
+
+    Settings:
+        THROTTLE_RATE, THROTTLE_BURST, THROTTLE_CONCURRENCY, THROTTLE_HOSTS: see `Throttle`.
+
+    Raises:
+        ValueError: one of them makes no sense.
+
+    """
+    usual = _limit(
+        "THROTTLE_RATE, THROTTLE_BURST or THROTTLE_CONCURRENCY",
+        {
+            "rate": settings.get("THROTTLE_RATE", 0.0),
+            "burst": settings.get("THROTTLE_BURST", 1),
+            "concurrency": settings.get("THROTTLE_CONCURRENCY", 0),
+        },
+    )
+    hosts: dict[str, Limit] = {}
+    for host, own in settings.getdict("THROTTLE_HOSTS", {}).items():
+        fields = own if isinstance(own, dict) else {"rate": own}
+        defaults = {"burst": usual.burst, "concurrency": usual.concurrency, "rate": usual.rate}
+        hosts[host.lower()] = _limit(f"THROTTLE_HOSTS[{host!r}]", {**defaults, **fields})
+
+    def limit(host: str) -> Limit:
+        return hosts.get(host, usual)
+
+    return limit
+
+
+def _limit(what: str, fields: dict[str, Any]) -> Limit:
+    try:
+        limit = Limit(
+            float(fields.pop("rate")), int(fields.pop("burst")), int(fields.pop("concurrency"))
+        )
+    except (TypeError, ValueError):
+        raise ValueError(f"{what}: give numbers") from None
+    if fields or not 0 <= limit.rate < float("inf") or limit.burst < 1 or limit.concurrency < 0:
+        raise ValueError(
+            f"{what}: give a rate of requests a second (0: any), a burst of 1 or more, and a "
+            f"concurrency (0: any){''.join(f'; not {name}' for name in fields)}"
+        )
+    return limit
