@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AHEAD = 0.5
+_AHEAD = 0.3
 """Seconds: what a killed worker had been permitted for longer would be missing."""
 _LATE = 0.015
 """Seconds after which a permit is given up for another: two at once would break the limit."""

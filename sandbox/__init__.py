@@ -6,9 +6,9 @@ site                the replay site over them: what a search answers, and a repl
 misbehave           what goes wrong on request
 server              the site over HTTP; `python -m sandbox` runs it
 demo                crawl the site and show what came of it
-battle_server  the real battle server, from its npm package; showdown/ holds what it is made of
-players        players who keep it busy, and report what became of each battle
-bots           a player of battles
-choices        a random legal choice
-client         a page that stands in for the web client; client.html is the page
+battle_server       the real battle server, from its npm package; showdown/ holds what it is made of
+players             players who keep it busy, and report what became of each battle
+bots                a player of battles
+choices             a random legal choice
+client              a page that stands in for the web client; client.html is the page
 """

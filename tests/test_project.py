@@ -29,6 +29,7 @@ SCRAPYS_OWN = {
     "HTTPERROR_ALLOW_ALL",
     "LOG_FILE",
     "LOG_LEVEL",
+    "USER_AGENT",
 }
 
 

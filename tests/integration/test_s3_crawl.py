@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import boto3
 import pytest
 from moto.server import ThreadedMotoServer
@@ -9,33 +12,79 @@ from moto.server import ThreadedMotoServer
 from tests.integration.fleet import public_ids
 
 BUCKET = "battles"
+SMALL = {"SPOOL_LIMIT": "100000", "SEGMENT_RECORDS": "20", "CONCURRENT_REQUESTS": "4"}
+AWAY = float(os.environ.get("S3_AWAY", "6"))
+"""Seconds that S3 stays away once the crawl pauses."""
+
+
+class S3:
+    """A server of the test's own; what it holds outlives its being away."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        address = f"http://127.0.0.1:{self.port}"
+        self.client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
+        self.client.create_bucket(Bucket=BUCKET)
+        self.places = {
+            "ARCHIVE_URL": f"s3://{BUCKET}/archive",
+            "AWS_ENDPOINT_URL": address,
+            "AWS_REGION_NAME": "us-east-1",
+            **{name.upper(): value for name, value in keys.items()},
+        }
+
+    def start(self) -> None:
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
+        self._server.start()
+        self.port = self._server.get_host_and_port()[1]
+
+    def stop(self) -> None:
+        self._server.stop()
 
 
 @pytest.fixture
-def s3_places():
-    """The environment that leads to a server of the test's own."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    address = f"http://{host}:{port}"
-    client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
-    client.create_bucket(Bucket=BUCKET)
-    yield {
-        "ARCHIVE_URL": f"s3://{BUCKET}/archive",
-        "AWS_ENDPOINT_URL": address,
-        "AWS_REGION_NAME": "us-east-1",
-        **{name.upper(): value for name, value in keys.items()},
-    }
-    client.close()
+def s3():
+    server = S3()
+    yield server
+    server.client.close()
     server.stop()
 
 
-def test_a_crawl_comes_back_out_of_s3(fleet_of, s3_places):
+def test_a_crawl_comes_back_out_of_s3(fleet_of, s3):
     fleet = fleet_of("--ties", "3", "--burst", "120", "--private-every", "40")
-    fleet.places = s3_places
+    fleet.places = s3.places
 
     fleet.crawl()
 
     assert sorted(fleet.exported()) == sorted(public_ids(private_every=40))
     assert not list((fleet.folder / "spool").iterdir())
+
+
+def test_s3_away_is_a_pause_that_shows_and_loses_nothing(fleet_of, s3, capsys):
+    fleet = fleet_of("--battles", "600", "--latency", "0.05", **SMALL)
+    fleet.places = s3.places
+    worker = fleet.start()
+    while len(fleet.site.fetched()) < 60:
+        time.sleep(0.02)
+
+    s3.stop()
+    while not fleet.queue().blocked():
+        assert worker.poll() is None
+        time.sleep(0.1)
+    paused_at = len(fleet.site.fetched())
+    time.sleep(AWAY)
+    during = len(fleet.site.fetched()) - paused_at
+    shown = fleet.run("queue").stdout
+    assert fleet.status().total("leased") > 0
+    s3.start()
+    fleet.wait()
+
+    fetched = fleet.site.fetched()
+    with capsys.disabled():
+        print(f"\nS3 away for {AWAY:.0f} s: {during} battles fetched meanwhile", end=" ")
+    assert "pauses: the store is away and" in shown
+    assert during <= 16
+    assert len(fetched) == len(set(fetched))
+    assert sorted(fleet.exported()) == sorted(public_ids(battles=600))
+    assert (fleet.status().dead_letters, fleet.queue().blocked()) == (0, {})

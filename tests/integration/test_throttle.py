@@ -14,8 +14,12 @@ import pytest
 from tests.integration.fleet import public_ids
 
 RATE = 40
-SECONDS = float(os.environ.get("THROTTLE_SECONDS", "15"))
+SECONDS = float(os.environ.get("THROTTLE_SECONDS", "10"))
 """How long each crawl under a limit is watched; windows of 60 s want more than the usual."""
+OUTAGE = SECONDS / 2
+"""Seconds that each kind of outage lasts."""
+RETURN = 2 * SECONDS
+"""Seconds after its return until a site must be crawled at the speed of before."""
 SETTLED = 4.0
 """Seconds after which workers that start together have all begun."""
 LIMITED = {"THROTTLE_RATE": str(RATE), "CIRCUIT_BREAKER_ERRORS": "10"}
@@ -74,7 +78,8 @@ def test_the_limit_holds_while_workers_die_and_come(fleet_of, capsys):
     with capsys.disabled():
         print(f"\n{used:.1%} used, at most {most_within(times, 1.0)} in a second", end=" ")
     assert most_within(times, 1.0) <= RATE + 1
-    assert used >= 0.95
+    # What the killed worker had been permitted for the next moment, nobody uses.
+    assert used >= 0.95 - 0.3 / SECONDS
 
 
 def test_a_new_limit_reaches_a_running_worker_within_a_second(fleet_of):
@@ -107,7 +112,7 @@ def test_a_crawl_delay_is_kept_by_all_workers_together(fleet_of):
 
 def test_429_with_retry_after_stops_the_whole_fleet_and_uses_nothing_up(fleet_of):
     fleet = fleet_of(
-        *("--most", "30", "--status", "429", "--retry-after", "5", "--battles", "150"),
+        *("--most", "30", "--status", "429", "--retry-after", "5", "--battles", "90"),
         **{**LIMITED, "THROTTLE_RATE": "60"},
     )
     for _ in range(2):
@@ -124,7 +129,7 @@ def test_429_with_retry_after_stops_the_whole_fleet_and_uses_nothing_up(fleet_of
         within = [entry["time"] for entry in log if first + 0.25 < entry["time"] < first + 4.9]
         assert within == [], f"{len(within)} requests came during the hold"
     assert held == 0
-    assert fleet.stored() == sorted(public_ids(battles=150))
+    assert fleet.stored() == sorted(public_ids(battles=90))
     assert fleet.status().dead_letters == 0
     assert "retry/count" not in "".join(worker.log.read_text() for worker in fleet.workers)
     assert "HTTP 429" not in late.log.read_text().partition("Spider opened")[2][:200]
@@ -139,37 +144,31 @@ def _first_of_each_hold(refused: list[float]) -> list[float]:
 
 
 def test_an_outage_costs_probes_and_not_the_queue(fleet_of, capsys):
-    hold = 3.0
-    fleet = fleet_of(
-        *("--latency", "0.02", "--battles", "4000"),
-        **{**LIMITED, "CIRCUIT_BREAKER_HOLD": str(hold)},
-        RETRY_BACKOFF="1",
-    )
+    holds = {"CIRCUIT_BREAKER_HOLD": "2", "CIRCUIT_BREAKER_HOLD_MAX": "4", "RETRY_BACKOFF": "1"}
+    fleet = fleet_of("--latency", "0.02", "--battles", "2500", **LIMITED, **holds)
     for _ in range(2):
         fleet.start()
     before = len(watch(fleet, 4.0)) / 4.0
 
     fleet.site.stop()
-    time.sleep(10.0)
+    time.sleep(OUTAGE)
     fleet.site.start_again("--refused", "1", "--status", "500")
-    time.sleep(10.0)
+    time.sleep(OUTAGE)
     fleet.site.change(refused=0.0, garbage=1.0)
-    time.sleep(10.0)
+    time.sleep(OUTAGE)
     fleet.site.change(garbage=0.0)
     back = time.time()
-    time.sleep(50.0)
+    time.sleep(RETURN)
 
-    times = arrivals(fleet)
-    during = [time for time in times if back - 18.0 < time < back]
-    speed = sum(back + 40.0 <= time < back + 50.0 for time in times) / 10.0
+    probes = [time for time in arrivals(fleet) if back - 2 * OUTAGE < time < back]
+    after = sum(back + RETURN - 5.0 <= time < back + RETURN for time in arrivals(fleet)) / 5.0
     with capsys.disabled():
-        print(
-            f"\n{len(during)} probes in 18 s; {before:.0f}/s before, {speed:.0f}/s after", end=" "
-        )
-    assert len(during) <= 18.0 / hold + 1
-    assert speed >= 0.95 * before
+        print(f"\n{len(probes)} probes; {before:.0f} a second before, {after:.0f} after", end=" ")
+    assert len(probes) <= 2 * OUTAGE / 2 + 1
+    assert after >= 0.95 * before
+    fleet.run("throttle", fleet.site.address, "0")
     fleet.wait()
-    assert fleet.stored() == sorted(public_ids(battles=4000))
+    assert fleet.stored() == sorted(public_ids(battles=2500))
     assert (fleet.status().dead_letters, fleet.status().imbalance()) == (0, 0)
 
 
