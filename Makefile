@@ -8,10 +8,16 @@ LIMIT ?= 100
 # The site's operators see this in the user agent, so that they can reach whoever crawls.
 CONTACT ?= $(shell git config user.email)
 
-.PHONY: demo crawl test check bench venv lock clean
+.PHONY: demo demo-live showdown crawl test check bench venv lock clean
 
 demo: .venv/main
 	.venv/bin/python -m sandbox.demo
+
+showdown: .venv/main
+	.venv/bin/python -m sandbox.battle_server
+
+demo-live: .venv/main
+	.venv/bin/python -m sandbox.demo_live
 
 crawl: .venv/main
 	CONTACT='$(CONTACT)' .venv/bin/scrapy crawl replays -a formats='$(FORMATS)' -a limit='$(LIMIT)'
@@ -53,4 +59,4 @@ lock:
 		--generate-hashes --no-annotate --no-header - -o requirements-s3.lock >/dev/null
 
 clean:
-	rm -rf .venv .venv-s3 .scrapy demo
+	rm -rf .venv .venv-s3 .scrapy .showdown demo demo-live

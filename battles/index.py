@@ -32,6 +32,8 @@ _ROW_REST = struct.Struct(">IIHIIh")
 _MONTH_ENTRY = struct.Struct(">8sIh")
 _PLAYER_ENTRY = struct.Struct(">4s8s")
 _UNRATED = -1
+_UNFINISHED = 0
+"""When a copy without an end was fetched: before any that has one, whenever that was."""
 _HIGHEST_RATING = 32767
 _PATIENCE = 120.0
 """Seconds that a crawl waits for a Redis that is away, before battles are fetched again."""
@@ -62,7 +64,7 @@ class Entry:
             players=tuple(player.name for player in battle.players),
             rating=battle.rating,
             time=battle.uploaded or battle.started or battle.fetched_at,
-            fetched_at=battle.fetched_at,
+            fetched_at=battle.fetched_at if battle.ended else _UNFINISHED,
             location=location,
         )
 
@@ -158,12 +160,13 @@ class BattleIndex:
         return {row.id: row for chunk in _chunks(marks) for row in self._rows(chunk).values()}
 
     def known(self, ids: Iterable[str]) -> set[str]:
-        """Return those of the ids that the index holds."""
+        """Return those of the ids that the index holds with their end."""
         ids = list(ids)
         with self._redis.pipeline(transaction=False) as pipeline:
             for mark in map(fingerprint, ids):
-                pipeline.hexists(self._keys.rows(mark), cast("str", mark))
-            return {id for id, held in zip(ids, pipeline.execute(), strict=True) if held}
+                pipeline.hget(self._keys.rows(mark), cast("str", mark))
+            rows = zip(ids, pipeline.execute(), strict=True)
+            return {id for id, row in rows if row and _is_finished(row)}
 
     def search(self, query: Query) -> Iterator[Row]:
         """Yield what fits, newest first, each battle once.
@@ -286,6 +289,11 @@ def _month(time: int) -> str:
 
 def _segment_number(row: bytes) -> int:
     return int.from_bytes(row[:4])
+
+
+def _is_finished(row: bytes) -> bool:
+    fetched_at: int = _ROW.unpack_from(row)[4]
+    return fetched_at != _UNFINISHED
 
 
 def _read_row(data: bytes, segment: str) -> Row:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from scrapy.statscollectors import StatsCollector
 
 
+_AGAIN = {"retry_times", "put_off_times", "look_times"}
+"""What meta says of a request that was sent before."""
+
+
 class KnownBattlesMiddleware:
     """A spider middleware: the battles it lets through are not in the index."""
 
@@ -46,7 +50,7 @@ class KnownBattlesMiddleware:
 
 
 def _battle_asked_for(output: Any) -> str | None:  # noqa: ANN401 -- a request or any item
-    """Return the battle that a request asks for, unless it asks again after a failure."""
-    if not isinstance(output, scrapy.Request) or "retry_times" in output.meta:
+    """Return the battle that a request asks for, unless it asks again."""
+    if not isinstance(output, scrapy.Request) or _AGAIN & output.meta.keys():
         return None
     return battle_of(output.url)

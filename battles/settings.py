@@ -15,6 +15,8 @@ REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
 DOWNLOAD_HANDLERS = {
     "http": "extensions.http_download.HttpDownloadHandler",
     "https": "extensions.http_download.HttpDownloadHandler",
+    "ws": "extensions.websocket.WebSocketDownloadHandler",
+    "wss": "extensions.websocket.WebSocketDownloadHandler",
     # Nothing that came out of the queue may read a file.
     **dict.fromkeys(("data", "file", "ftp", "s3")),
 }
@@ -64,6 +66,7 @@ EXTENSIONS = {
 
 LOG_LEVEL = "INFO"
 LOG_FORMATTER = "extensions.log_format.QuietLogFormatter"
+WEBSOCKET_DIALOGUE = "battles.dialogue.ShowdownDialogue"
 PROGRESS_UNIT = "battles"
 PROGRESS_TOTAL_STAT = "queue/added/downloads"
 
@@ -109,4 +112,6 @@ ARCHIVE_URL = os.environ.get("ARCHIVE_URL", "data")
 AWS_ENDPOINT_URL = os.environ.get("AWS_ENDPOINT_URL")
 AWS_REGION_NAME = os.environ.get("AWS_REGION_NAME")
 SHOWDOWN_REPLAY_URL = os.environ.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
+SHOWDOWN_SERVER_URL = os.environ.get("SHOWDOWN_SERVER_URL", "wss://sim3.psim.us/showdown/websocket")
+SHOWDOWN_CLIENT_URL = os.environ.get("SHOWDOWN_CLIENT_URL", "https://play.pokemonshowdown.com")
 PSEUDONYM_KEY = os.environ.get("PSEUDONYM_KEY", "")

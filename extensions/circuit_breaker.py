@@ -198,7 +198,9 @@ def what_is_wrong(response: Response) -> str:
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return f"HTTP {response.status}"
     kind = response.headers.get("Content-Type", b"") or b""
-    is_page = response.body[:_BODY_SHOWN].lstrip()[:1] == b"<"
+    # What is compressed shows its first byte to nobody yet.
+    is_compressed = b"html" in kind and "Content-Encoding" in response.headers
+    is_page = is_compressed or response.body[:_BODY_SHOWN].lstrip()[:1] == b"<"
     path = response.url.partition("?")[0]
     if response.status == HTTPStatus.OK and is_page and (path.endswith(".json") or b"json" in kind):
         return "a page instead of JSON"

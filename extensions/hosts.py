@@ -156,7 +156,7 @@ class Hosts:
         asked_for = "" if asked is None else _micro(asked)
         names = self.keys
         _, held = self._hold(
-            [names.gates, names.host(host)],
+            [names.gates, names.host(host), names.hosts],
             [self._now(), host, reason, asked_for, _micro(default), _micro(longest), names.news],
         )
         return float(held / _MICRO)
@@ -177,7 +177,7 @@ class Hosts:
         holds = [_micro(policy.hold), _micro(policy.hold_max)]
         counts = [successes, failures, int(is_probe)]
         _, held, change = self._report(
-            [names.gates, names.host(host)],
+            [names.gates, names.host(host), names.hosts],
             [self._now(), host, *counts, *rules, *holds, reason, names.news],
         )
         return held / _MICRO, cast("Change", change.decode())

@@ -33,6 +33,8 @@ class Lease:
     """Set when it will not succeed."""
     replacement: Return | None = None
     """Set when it goes back into the queue."""
+    is_over: bool = False
+    """Set when a watch ends with its spider's will."""
     is_unbegun: bool = False
     """Set when it was taken from the engine before it was sent."""
     is_accounted: bool = False
@@ -48,7 +50,7 @@ class Lease:
         if self.replacement is not None:
             return self.replacement
         watcher = self.leased.fields.get(b"watcher")
-        if watcher and self.request is not None:
+        if watcher and self.request is not None and not self.is_over:
             # It failed, or forgot to put itself back: a watch ends with its spider's will only.
             logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
             return self._again()
@@ -79,3 +81,9 @@ def lease_of(response: Response | None) -> Lease | None:
     """Return the lease of the request that brought a response."""
     request = None if response is None else response.request
     return None if request is None else request.meta.get("queue_lease")
+
+
+def end_watch(response: Response) -> None:
+    """Have a watch not be repeated: this was its last look."""
+    if lease := lease_of(response):
+        lease.is_over = True

@@ -25,6 +25,7 @@ _KINDS: dict[str, Any] = {
     "retry_times": int,
     "redirect_times": int,
     "put_off_times": int,
+    "look_times": int,
     "max_retry_times": int | None,
     "delay": int | float,
     "watcher": str | None,

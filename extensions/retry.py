@@ -124,6 +124,20 @@ def put_off(request: Request, spider: Spider, seconds: float) -> Request | None:
     return again
 
 
+def look_again(request: Request, seconds: float) -> Request:
+    """Return the request for another look later: it went well, and is not finished.
+
+    Its meta counts the looks as `look_times`.
+    """
+    again = request.copy()
+    again.meta["look_times"] = request.meta.get("look_times", 0) + 1
+    # Each look has all its tries.
+    again.meta.pop("retry_times", None)
+    again.meta["delay"] = seconds
+    again.dont_filter = True
+    return again
+
+
 def give_up(request: Request, reason: str, response: Response | None = None) -> None:
     """Have the request become a dead letter."""
     if lease := request.meta.get("queue_lease"):

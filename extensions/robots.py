@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING
 
 from scrapy import Request, signals
 from scrapy.downloadermiddlewares import robotstxt
-from scrapy.exceptions import IgnoreRequest
+from scrapy.exceptions import DownloadFailedError, IgnoreRequest
 from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 from scrapy.utils.misc import build_from_crawler
 
-from extensions.hosts import host_of
 from extensions.throttle import HeldError
 
 if TYPE_CHECKING:
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_AGAIN = 10.0
-"""Seconds until a robots.txt is asked for again that could not be had."""
 _KEPT = 86_400.0
 """Seconds; RFC 9309 wants it no older."""
 
@@ -50,7 +47,8 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         """Return what the host's robots.txt says; None when it says nothing.
 
         Raises:
-            HeldError: it cannot be had now.
+            HeldError: its host is left alone now.
+            DownloadFailedError: it cannot be had.
 
         """
         address = urlparse_cached(request)
@@ -63,7 +61,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             self._fetches[address.netloc] = known
         try:
             return await asyncio.shield(known[1])
-        except HeldError:
+        except (HeldError, DownloadFailedError):
             if self._fetches.get(address.netloc) is known:
                 del self._fetches[address.netloc]
             raise
@@ -99,6 +97,6 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             raise IgnoreRequest("the crawl is ending")
         return await self.crawler.engine.download_async(request)
 
-    def _unavailable(self, url: str, reason: str) -> HeldError:
+    def _unavailable(self, url: str, reason: str) -> DownloadFailedError:
         logger.warning("%s cannot be had, so its site is not asked for anything: %s", url, reason)
-        return HeldError(host_of(url), _AGAIN, "its robots.txt cannot be had")
+        return DownloadFailedError(f"{url} cannot be had: {reason}")

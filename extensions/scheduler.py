@@ -28,8 +28,7 @@ from extensions.queue import Add, Leased, Operation, RequestQueue, Return
 from extensions.request_fields import DecodeError, EncodeError, decode, encode
 from extensions.retry import retry_later
 from extensions.seen import Seen
-from extensions.signals import work_blocked
-from extensions.throttle import Throttle
+from extensions.signals import leaving, work_blocked
 
 if TYPE_CHECKING:
     from scrapy import Request, Spider
@@ -192,8 +191,7 @@ class Scheduler:
         slot = _engine_slot(self._crawler)
         if slot.closing is not None:
             self._take_back_unbegun()
-            if throttle := self._crawler.get_extension(Throttle):
-                throttle.leave()
+            self._crawler.signals.send_catch_log(leaving)
         in_progress = slot.inprogress
         finished = [request for request in self._leases if request not in in_progress]
         for request in finished:
@@ -253,7 +251,8 @@ class Scheduler:
         """Try again what failed where neither the spider nor the retry middleware sees it."""
         if not (lease.is_accounted or lease.is_unbegun or lease.failure):
             self._try_again(lease, "it failed before the spider saw it: the worker's log says why")
-        if lease.failure and lease.request and lease.replacement is None:
+        # In place of a watch, its name would stay and nobody watch.
+        if lease.failure and lease.request and not (lease.replacement or lease.watcher):
             self._fall_back(lease, lease.request, lease.failure.reason)
 
     def _fall_back(self, lease: Lease, request: Request, reason: str) -> None:
@@ -281,7 +280,7 @@ class Scheduler:
         lease: Lease | None = request.meta.get("queue_lease")
         if lease is None or lease.request is None or lease.request not in self._leases:
             return None
-        hops = ("retry_times", "redirect_times", "put_off_times")
+        hops = ("retry_times", "redirect_times", "put_off_times", "look_times")
         before = lease.request.meta
         is_next = any(request.meta.get(hop, 0) > before.get(hop, 0) for hop in hops)
         return lease if is_next else None

@@ -18,6 +18,7 @@ from extensions.connection import connect
 from extensions.hosts import Hosts, Limit, host_of
 from extensions.keys import HostKeys
 from extensions.news import Listener
+from extensions.signals import leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,8 @@ _AT_ONCE = 64
 """Permits asked for in one call."""
 _PROBED = 2.0
 """Seconds between two looks at a host that another request probes."""
+_LOOK = 1.0
+"""Seconds at most until a request that waits hears of another limit."""
 _AGAIN = 0.5
 """Seconds between two tries to reach a Redis that is away."""
 _CLOCK_KEPT = 30.0
@@ -144,6 +147,7 @@ class Throttle:
         crawler.signals.connect(throttle.spider_opened, signals.spider_opened)
         crawler.signals.connect(throttle.robots_parsed, signals.robots_parsed)
         crawler.signals.connect(throttle.engine_stopped, signals.engine_stopped)
+        crawler.signals.connect(throttle.leave, leaving)
         return throttle
 
     def spider_opened(self) -> None:
@@ -182,23 +186,20 @@ class Throttle:
                 await self._sleep(_AGAIN)
             elif answer.at is None:
                 self._heed(host, answer.grant)
-                await self._sleep(answer.grant.wait)
+                await self._sleep(min(answer.grant.wait, _LOOK))
             else:
-                await self._sleep(answer.at - self._clock())
-                if answer.grant.is_probe:
-                    return Turn(host, is_probe=True, number=answer.number)
-                self._check(host)
-                if self._clock() - answer.at <= _LATE or not may_give_up:
-                    return Turn(host, number=answer.number)
+                turn = Turn(host, is_probe=answer.grant.is_probe, number=answer.number)
+                if await self._comes(turn, answer.at, may_give_up=may_give_up):
+                    return turn
                 may_give_up = False
 
     def done(self, turn: Turn) -> None:
         """Give a turn back when its request is done."""
         if not turn.number or not self._limits(turn.host).concurrency:
             return
-        if turn.host not in self._done and self._flushing is None:
-            self._flushing = asyncio.create_task(self._flush())
         self._done.setdefault(turn.host, []).append(turn.number)
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush())
 
     def held(self, url: str) -> float:
         """Return the seconds until a host's gate opens, as far as this worker knows."""
@@ -239,9 +240,13 @@ class Throttle:
 
     async def _flush(self) -> None:
         """Give back turns that no question took along."""
-        await asyncio.sleep(_FLUSH)
-        for host in list(self._done):
-            await self._tell(self._grant, host, 0)
+        while self._done:
+            await asyncio.sleep(_FLUSH)
+            for host in list(self._done):
+                try:
+                    await asyncio.to_thread(self._grant, host, 0)
+                except (RedisError, OSError):
+                    await asyncio.sleep(_AGAIN)
         self._flushing = None
 
     def _learn(self) -> Callable[[], None]:
@@ -260,6 +265,19 @@ class Throttle:
             raise HeldError(host, 0.0, "the crawl is ending")
         if (seconds := self.held(f"//{host}")) > 0:
             raise HeldError(host, seconds, "its gate is closed")
+
+    async def _comes(self, turn: Turn, at: float, *, may_give_up: bool) -> bool:
+        """Wait for a turn; one that is not used is given back."""
+        is_used = False
+        try:
+            await self._sleep(at - self._clock())
+            if not turn.is_probe:
+                self._check(turn.host)
+            is_used = turn.is_probe or not may_give_up or self._clock() - at <= _LATE
+        finally:
+            if not is_used:
+                self.done(turn)
+        return is_used
 
     def _is_limited(self, host: str) -> bool:
         limit = self._limits(host)
@@ -365,10 +383,14 @@ def limits_from_settings(settings: BaseSettings) -> Callable[[str], Limit]:
         },
     )
     hosts: dict[str, Limit] = {}
-    for host, own in settings.getdict("THROTTLE_HOSTS", {}).items():
+    try:
+        given = settings.getdict("THROTTLE_HOSTS", {})
+    except (TypeError, ValueError):
+        raise ValueError("THROTTLE_HOSTS: give hosts and how much of each, as JSON") from None
+    for host, own in given.items():
         fields = own if isinstance(own, dict) else {"rate": own}
         defaults = {"burst": usual.burst, "concurrency": usual.concurrency, "rate": usual.rate}
-        hosts[host.lower()] = _limit(f"THROTTLE_HOSTS[{host!r}]", {**defaults, **fields})
+        hosts[str(host).lower()] = _limit(f"THROTTLE_HOSTS[{host!r}]", {**defaults, **fields})
 
     def limit(host: str) -> Limit:
         return hosts.get(host, usual)
@@ -381,7 +403,7 @@ def _limit(what: str, fields: dict[str, Any]) -> Limit:
         limit = Limit(
             float(fields.pop("rate")), int(fields.pop("burst")), int(fields.pop("concurrency"))
         )
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what}: give numbers") from None
     if fields or not 0 <= limit.rate < float("inf") or limit.burst < 1 or limit.concurrency < 0:
         raise ValueError(

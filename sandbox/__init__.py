@@ -6,6 +6,7 @@ site                the replay site over them: what a search answers, and a repl
 misbehave           what goes wrong on request
 server              the site over HTTP; `python -m sandbox` runs it
 demo                crawl the site and show what came of it
+demo_live           have bots play on the battle server, archive that, and show what came of it
 battle_server       the real battle server, from its npm package; showdown/ holds what it is made of
 players             players who keep it busy, and report what became of each battle
 bots                a player of battles

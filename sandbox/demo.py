@@ -24,7 +24,7 @@ _OUR_OWN_SITE = {"THROTTLE_RATE": "0", "AUTOTHROTTLE_ENABLED": "0"}
 def main() -> int:
     """Run the demo and return its exit status."""
     _FOLDER.mkdir(exist_ok=True)
-    with _site() as (address, offered):
+    with running_site(*_SITE) as (address, offered):
         _say(f"The sandbox site at {address} offers {offered} public battles.")
         began = time.monotonic()
         status = subprocess.call(  # noqa: S603 -- our own
@@ -43,9 +43,9 @@ def main() -> int:
 
 
 @contextmanager
-def _site() -> Iterator[tuple[str, int]]:
-    """Run the site in a process of its own, and stop it."""
-    command = [sys.executable, "-m", "sandbox", *_SITE]
+def running_site(*options: str) -> Iterator[tuple[str, int]]:
+    """Run the site in a process of its own, and stop it; yield its address and what it offers."""
+    command = [sys.executable, "-m", "sandbox", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as site:  # noqa: S603 -- our own
         try:
             assert site.stdout is not None  # noqa: S101 -- piped above

@@ -15,6 +15,7 @@ from extensions.connection import check, connect
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Sequence
 
     from scrapy import Spider
     from scrapy.crawler import Crawler
@@ -39,8 +40,8 @@ class Command(crawl.Command):
     def run(self, args: list[str], opts: Namespace) -> None:
         assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
         if len(args) == 1:
-            _check_spider(self.settings, args[0], opts.spargs)
-        _check_contact(self.settings)
+            for site in _check_spider(self.settings, args[0], opts.spargs):
+                _check_contact(self.settings, site)
         with archive_of(self):
             check(connect(self.settings))
         super().run(args, opts)
@@ -58,29 +59,32 @@ class Command(crawl.Command):
         return reason.startswith(_GOOD_ENDS)
 
 
-def _check_spider(settings: Settings, name: str, arguments: dict[str, str]) -> None:
+def _check_spider(settings: Settings, name: str, arguments: dict[str, str]) -> tuple[str, ...]:
+    """Build the spider once; return the settings that name whom it asks."""
     try:
-        get_spider_loader(settings).load(name)(**arguments)
+        spider = get_spider_loader(settings).load(name)(**arguments)
     except KeyError:
         raise UsageError(f"there is no spider {name!r}: `scrapy list` names them") from None
     except ArgumentError as error:
         raise UsageError(str(error)) from None
+    return getattr(spider, "sites", ())
 
 
-def _check_contact(settings: Settings) -> None:
-    site = settings["SHOWDOWN_REPLAY_URL"]
-    host = _host(site)
+def _check_contact(settings: Settings, name: str) -> None:
+    site = settings[name]
+    schemes = ("ws", "wss") if name == "SHOWDOWN_SERVER_URL" else ("http", "https")
+    host = _host(site, schemes)
     if host is None:
-        raise UsageError(f"SHOWDOWN_REPLAY_URL={site!r}: give http://HOST or https://HOST")
+        raise UsageError(f"{name}={site!r}: give {schemes[0]}://HOST or {schemes[1]}://HOST")
     if host not in _LOOPBACK and not settings["CONTACT"]:
         raise UsageError(
             f"{host} must be able to reach you: set CONTACT to your e-mail address or web page"
         )
 
 
-def _host(url: str) -> str | None:
+def _host(url: str, schemes: Sequence[str]) -> str | None:
     try:
         parts = urlsplit(url)
     except ValueError:
         return None
-    return parts.hostname if parts.scheme in ("http", "https") else None
+    return parts.hostname if parts.scheme in schemes else None

@@ -72,8 +72,12 @@ def read_host(text: str) -> str:
         UsageError: it is neither.
 
     """
-    host = host_of(text if "://" in text else f"//{text}")
-    if not host or "/" in text.partition("://")[2].rstrip("/") or " " in text:
+    address = text if "://" in text else f"//{text}"
+    try:
+        host = host_of(address)
+    except ValueError:
+        host = ""
+    if not host or "/" in address.partition("//")[2].rstrip("/") or " " in text:
         raise UsageError(f"{text!r}: give a host, such as replay.example.org or 127.0.0.1:8000")
     return host
 

@@ -5,4 +5,6 @@ reply     tell JSON from what only claims to be
 search    a page of the replay search
 log       the log of one battle
 replay    one stored replay
+frames    what the battle server says over its websocket
+room      the log of one room
 """

@@ -40,11 +40,20 @@ def format_of(battle_id: str) -> str:
 
 
 def battle_of(url: str) -> str | None:
-    """Read which battle a replay's address is for; None when it is for something else.
+    """Read which battle an address is for: a replay's or a room's; None when it is something else.
 
     >>> battle_of("https://example.org/gen9ou-1.json"), battle_of("https://example.org/search.json")
     ('gen9ou-1', None)
+    >>> battle_of("wss://example.org/websocket?room=battle-gen9ou-1")
+    'gen9ou-1'
+    >>> battle_of("https://example.org/battle-gen9ou-1")
+    'gen9ou-1'
     """
-    name = url.partition("?")[0].rpartition("/")[-1]
-    battle_id = name.removesuffix(".json")
-    return battle_id if battle_id != name and is_battle_id(battle_id) else None
+    address, _, query = url.partition("?")
+    name = query.removeprefix("room=") if query.startswith("room=") else address.rpartition("/")[-1]
+    battle_id = name.removesuffix(".json") if name.endswith(".json") else _in_room(name)
+    return battle_id if is_battle_id(battle_id) else None
+
+
+def _in_room(name: str) -> str:
+    return name.removeprefix("battle-") if name.startswith("battle-") else ""

@@ -24,21 +24,29 @@ class ValidatePipeline:
 
     Settings:
         KEEP_CHAT (False): keep what people said during the battle.
+        KEEP_UNFINISHED (False): keep battles whose players left them without an end.
     """
 
-    def __init__(self, stats: StatsCollector, *, keep_chat: bool) -> None:
+    def __init__(
+        self, stats: StatsCollector, *, keep_chat: bool, keep_unfinished: bool = False
+    ) -> None:
         self._stats = stats
+        self._keep_unfinished = keep_unfinished
         self._keep_chat = keep_chat
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> ValidatePipeline:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        return cls(crawler.stats, keep_chat=crawler.settings.getbool("KEEP_CHAT"))
+        return cls(
+            crawler.stats,
+            keep_chat=crawler.settings.getbool("KEEP_CHAT"),
+            keep_unfinished=crawler.settings.getbool("KEEP_UNFINISHED"),
+        )
 
     async def process_item(self, item: Battle | Unreadable) -> Battle:
         if isinstance(item, Unreadable):
             raise self._drop("unreadable", item.asked, item.reason)
-        if flaw := _flaw(item):
+        if (flaw := _flaw(item)) and not (flaw[0] == "no_end" and self._keep_unfinished):
             raise self._drop(flaw[0], item.asked, flaw[1])
         if item.has_chat and not self._keep_chat:
             item.log = without_chat(item.log)

@@ -54,6 +54,8 @@ class ReplaysSpider(scrapy.Spider):
     """
 
     name = "replays"
+    sites = ("SHOWDOWN_REPLAY_URL",)
+    """The settings that name whom it asks."""
     # A spider's attribute and not a request's: it would cost bytes in each entry of the queue.
     handle_httpstatus_list = [HTTPStatus.NOT_FOUND]
 

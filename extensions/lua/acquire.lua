@@ -33,9 +33,12 @@ end
 
 local own = redis.call("HMGET", KEYS[2], "rate", "crawl_delay", "due")
 local rate, concurrency = tonumber(own[1] or ARGV[4]), tonumber(ARGV[6])
-local interval = rate > 0 and 1000000 / rate or 0
+local interval = rate > 0 and math.min(1000000 / rate, 86400000000) or 0
 interval = math.max(interval, tonumber(own[2] or 0) * 1000000)
-local due, wait = tonumber(own[3] or 0), 0
+local allowance = (tonumber(ARGV[5]) - 1) * interval
+-- A limit that was raised counts at once: what a lower one promised for later is not waited for.
+local due = math.min(tonumber(own[3] or 0), now + tonumber(ARGV[7]) + allowance + interval)
+local wait = 0
 if is_probe == 1 then due = math.min(due, now) end
 if concurrency > 0 and is_probe == 0 then
   redis.call("ZREMRANGEBYSCORE", KEYS[3], "-inf", now)
@@ -43,7 +46,7 @@ if concurrency > 0 and is_probe == 0 then
   if free < wanted then wanted, wait = free, 20000 end
 end
 
-local times, allowance = {}, (tonumber(ARGV[5]) - 1) * interval
+local times = {}
 for i = 1, wanted do
   local at = math.max(now, due - allowance)
   if at - now > tonumber(ARGV[7]) then

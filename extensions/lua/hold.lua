@@ -1,6 +1,6 @@
 -- Close the gate of a host because it asked for it.
 --
--- KEYS  1 gates   2 host
+-- KEYS  1 gates   2 host   3 hosts
 -- ARGV  1 now in µs, or "" for the server's clock   2 name of the host   3 reason
 --       4 µs that the host asked for, or "" if it did not say   5 µs to hold if it did not say
 --       6 the most µs to hold   7 the channel for news
@@ -11,6 +11,12 @@ if not now then
   now = time[1] * 1000000 + time[2]
 end
 local gate, asked = tonumber(redis.call("HGET", KEYS[1], ARGV[2]) or 0), tonumber(ARGV[4])
+redis.call("SADD", KEYS[3], ARGV[2])
+if redis.call("HGET", KEYS[2], "breaker") == "half-open" then
+  -- The probe was refused: the next one goes when the host says so.
+  redis.call("HSET", KEYS[2], "breaker", "open")
+  gate = 0
+end
 local is_closed = gate > now
 if not asked then
   -- Many requests are refused at once: only the first of them counts.

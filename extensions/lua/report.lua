@@ -1,6 +1,6 @@
 -- Tell the breaker of a host how requests went, and trip or close it.
 --
--- KEYS  1 gates   2 host
+-- KEYS  1 gates   2 host   3 hosts
 -- ARGV  1 now in µs, or "" for the server's clock   2 name of the host   3 how many went well
 --       4 how many failed   5 whether this was the probe   6 errors that trip it (0: any number)
 --       7 window in µs   8 share of failures that trips it   9 of how many calls at least
@@ -22,6 +22,7 @@ local function trip()
   local hold = math.min(tonumber(ARGV[10]) * 2 ^ math.min(trips - 1, 30), tonumber(ARGV[11]))
   redis.call("HSET", KEYS[1], ARGV[2], string.format("%.0f", math.max(gate, now + hold)))
   redis.call("HSET", KEYS[2], "breaker", "open", "reason", ARGV[12])
+  redis.call("SADD", KEYS[3], ARGV[2])
   redis.call("HDEL", KEYS[2], "calls")
   tell(math.max(gate - now, hold), "tripped")
   return { now, math.max(gate - now, hold), "tripped" }

@@ -1,0 +1,406 @@
+"""Talk with the battle server as an unnamed guest: look at its list, and into rooms.
+
+One request is one question. `?list&formats=…&min_elo=…` asks for the live battles, and the answer
+is JSON; `?room=battle-ID` looks into a room, and the answer is its log. What cannot be seen comes
+with the status that HTTP has for it: 404 for a room that is gone, 403 for one that is hidden.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from scrapy.exceptions import DownloadTimeoutError
+from scrapy.http import TextResponse
+
+from battles.listing import Listing
+from battles.parsers.frames import (
+    RoomReader,
+    State,
+    is_throttled,
+    parse_battle_count,
+    parse_formats,
+    parse_query,
+    parse_room_list,
+    split_frame,
+)
+from extensions.throttle import HeldError
+from extensions.websocket import LostError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from scrapy import Request
+    from scrapy.settings import BaseSettings
+
+logger = logging.getLogger(__name__)
+
+STATUS: dict[State, HTTPStatus] = {
+    "running": HTTPStatus.OK,
+    "ended": HTTPStatus.OK,
+    "expired": HTTPStatus.OK,
+    "gone": HTTPStatus.NOT_FOUND,
+    "hidden": HTTPStatus.FORBIDDEN,
+}
+_AUTOJOIN = 16
+"""Rooms that one message may join, on a connection that has joined none."""
+_GATHER = 0.1
+"""Seconds in which a fresh connection waits for rooms to join at once."""
+_BACK_OFF = 3.0
+"""Seconds of silence after the server threw a message away."""
+_UNSURE = 10.0
+"""Seconds for which a message may be found to have been thrown away."""
+_LEFT = 5.0
+"""Seconds after which a room is taken to be left, whether the server says so or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """What the server lets a guest do."""
+
+    interval: float = 0.6
+    """Seconds between two messages."""
+    rooms: int = 49
+    """At a time; with the lobby that makes fifty."""
+    stay: float = 120.0
+    """Seconds to wait in a room for the end of its battle."""
+    after_end: float = 8.0
+    """Seconds to wait for the new ratings."""
+    patience: float = 60.0
+    """Seconds to wait for an answer."""
+
+    @classmethod
+    def from_settings(cls, settings: BaseSettings) -> Manners:
+        """Read them.
+
+        Settings:
+            ROOMS_MESSAGE_INTERVAL (0.6), ROOMS_PER_CONNECTION (49), ROOMS_STAY (120.0),
+            ROOMS_AFTER_END (8.0), DOWNLOAD_TIMEOUT: see the fields.
+
+        """
+        return cls(
+            interval=settings.getfloat("ROOMS_MESSAGE_INTERVAL", 0.6),
+            rooms=settings.getint("ROOMS_PER_CONNECTION", 49),
+            stay=settings.getfloat("ROOMS_STAY", 120.0),
+            after_end=settings.getfloat("ROOMS_AFTER_END", 8.0),
+            patience=settings.getfloat("DOWNLOAD_TIMEOUT"),
+        )
+
+
+@dataclass(slots=True)
+class _Visit:
+    """One room that we are in, or about to enter or to leave."""
+
+    reader: RoomReader = field(default_factory=RoomReader)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    leave: _Message | None = None
+    """What makes us leave, whether it is sent or not."""
+
+
+@dataclass(slots=True, eq=False)
+class _Message:
+    """A line to send, and whether it still makes sense to."""
+
+    text: str
+    is_wanted: Callable[[], bool]
+    sent_at: float = 0.0
+
+
+class ShowdownDialogue:
+    """Everything that is said over one connection.
+
+    The server takes one message in `interval` seconds and throws away what comes too fast; what it
+    threw away is sent again.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[str], Awaitable[None]],
+        settings: BaseSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.frames: Counter[str] = Counter()
+        """By kind: what came, and what of it made no sense."""
+        self.latency = 0.0
+        """Seconds that the last answer took; waiting for our own turn is not counted."""
+        self._send = send
+        self._manners = Manners.from_settings(settings)
+        self._clock = clock
+        self._sleep = sleep
+        self._visits: dict[str, _Visit] = {}
+        self._formats: list[str] = []
+        self._asking = asyncio.Lock()
+        self._asked: tuple[str, asyncio.Future[Any]] | None = None
+        """The kind of question that is on its way: answers do not say which they are for."""
+        self._outbox: deque[_Message] = deque()
+        self._has_mail = asyncio.Event()
+        self._sent: deque[tuple[float, _Message]] = deque()
+        self._silent_until = 0.0
+        self._has_joined = self._is_lost = False
+        self._leaving = asyncio.Event()
+
+    # --- What the connection calls ----------------------------------------------------------------
+
+    def received(self, frame: str) -> None:
+        room, lines = split_frame(frame)
+        self.frames["frames"] += 1
+        if is_throttled(lines):
+            self._send_again()
+        elif visit := self._visits.get(room):
+            self._see(room, visit, lines)
+        else:
+            for line in lines:
+                self._hear(line)
+
+    def accepts(self, request: Request) -> bool:
+        if self._is_lost:
+            return False
+        return "room" not in _question(request) or self._room_left() > 0
+
+    async def answer(self, request: Request) -> TextResponse:
+        question = _question(request)
+        if "room" in question:
+            status, body = await self._visit(question["room"][0])
+        else:
+            status, body = HTTPStatus.OK, await self._list(question)
+        # AutoThrottle goes by this.
+        request.meta["download_latency"] = self.latency
+        return TextResponse(request.url, status=status, body=body, encoding="utf-8")
+
+    async def run(self) -> None:
+        await self._sleep(_GATHER)
+        while True:
+            await self._has_mail.wait()
+            if (pause := self._silent_until - self._clock()) > 0:
+                await self._sleep(pause)
+                continue
+            message = self._next()
+            if message is None:
+                continue
+            now = self._clock()
+            self._silent_until = now + self._manners.interval
+            while self._sent and now - self._sent[0][0] > _UNSURE:
+                self._sent.popleft()
+            self._sent.append((now, message))
+            message.sent_at = now
+            await self._send(f"|{message.text}")
+
+    def leave(self) -> None:
+        self._leaving.set()
+        for visit in self._visits.values():
+            visit.news.set()
+
+    def lost(self) -> None:
+        self._is_lost = True
+        if self._asked is not None and not self._asked[1].done():
+            self._asked[1].set_exception(LostError())
+        for visit in self._visits.values():
+            visit.news.set()
+
+    # --- Messages ---------------------------------------------------------------------------------
+
+    def _post(
+        self, text: str, is_wanted: Callable[[], bool], *, is_urgent: bool = False
+    ) -> _Message:
+        message = _Message(text, is_wanted)
+        if is_urgent:
+            self._outbox.appendleft(message)
+        else:
+            self._outbox.append(message)
+        self._has_mail.set()
+        return message
+
+    def _next(self) -> _Message | None:
+        while self._outbox and not self._outbox[0].is_wanted():
+            self._outbox.popleft()
+        if not self._outbox:
+            self._has_mail.clear()
+            return None
+        if not self._has_joined and self._outbox[0].text.startswith("/join "):
+            return self._join_at_once()
+        return self._outbox.popleft()
+
+    def _join_at_once(self) -> _Message:
+        """Join the rooms that wait in one message, which the server allows once."""
+        self._has_joined = True
+        joins = [one for one in self._outbox if one.text.startswith("/join ")][:_AUTOJOIN]
+        for join in joins:
+            self._outbox.remove(join)
+        names = [join.text.removeprefix("/join ") for join in joins]
+        if len(names) == 1:
+            return joins[0]
+        for join in joins:
+            # Each is sent again by itself, should the server throw this away.
+            join.sent_at = self._clock()
+            self._sent.append((join.sent_at, join))
+        return _Message(f"/autojoin {','.join(names)}", lambda: False)
+
+    def _send_again(self) -> None:
+        """Repeat, after a while, what may have been thrown away and was not answered."""
+        self.frames["thrown away"] += 1
+        now = self._clock()
+        unsure = [message for at, message in self._sent if now - at < _UNSURE]
+        self._sent.clear()
+        again = [message for message in unsure if message.is_wanted()]
+        self._outbox.extendleft(reversed(again))
+        self._has_mail.set()
+        self._silent_until = now + _BACK_OFF
+
+    # --- The list ---------------------------------------------------------------------------------
+
+    async def _list(self, question: dict[str, list[str]]) -> bytes:
+        formats = question.get("formats", [""])[0]
+        min_elo = question.get("min_elo", [""])[0]
+        listing = Listing(
+            [name for name in formats.split(",") if name],
+            min_elo=int(min_elo) if min_elo else None,
+        )
+        total = await self._ask_all(listing)
+        listing.look_further(total, self._formats)
+        total = await self._ask_all(listing)
+        answer = {
+            "rooms": listing.found,
+            "total": total if listing.is_of_everything else None,
+            "questions": listing.asked,
+            "is_cut": listing.is_cut,
+        }
+        return json.dumps(answer).encode()
+
+    async def _ask_all(self, listing: Listing) -> int | None:
+        while (question := listing.next()) and not self._leaving.is_set():
+            listing.take(question, parse_room_list(await self._ask("roomlist", question.command)))
+        return parse_battle_count(await self._ask("rooms", "/cmd rooms"))
+
+    async def _ask(self, kind: str, command: str) -> Any:  # noqa: ANN401 -- what JSON holds
+        async with self._asking:
+            if self._is_lost:
+                raise LostError
+            answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            self._asked = kind, answer
+            # A room stays for minutes; a short battle is on the list for seconds.
+            message = self._post(command, lambda: not answer.done(), is_urgent=True)
+            try:
+                value = await asyncio.wait_for(answer, self._manners.patience)
+            except TimeoutError as error:
+                raise DownloadTimeoutError(f"{command}: no answer") from error
+            finally:
+                self._asked = None
+            self.latency = self._clock() - message.sent_at
+            return value
+
+    def _hear(self, line: str) -> None:
+        """Take a line that is for no room."""
+        if (formats := parse_formats(line)) is not None:
+            self._formats = formats
+        elif (response := parse_query(line)) is not None:
+            kind, value = response
+            if self._asked is not None and self._asked[0] == kind and not self._asked[1].done():
+                self._asked[1].set_result(value)
+        elif not line.startswith("|"):
+            self.frames["unknown"] += 1
+
+    # --- Rooms ------------------------------------------------------------------------------------
+
+    def _room_left(self) -> int:
+        for room, visit in list(self._visits.items()):
+            if visit.leave and self._is_overdue(visit.leave):
+                self._forget(room, visit)
+        return self._manners.rooms - len(self._visits)
+
+    def _is_overdue(self, leave: _Message) -> bool:
+        return leave.sent_at > 0 and self._clock() - leave.sent_at > _LEFT
+
+    async def _visit(self, room: str) -> tuple[HTTPStatus, bytes]:
+        visit = await self._enter(room)
+        reader = visit.reader
+        try:
+            if reader.state == "running":
+                await self._wait(visit, self._manners.stay)
+            if reader.state == "ended":
+                await self._wait(visit, self._manners.after_end)
+        finally:
+            self._go(room, visit)
+        if reader.state == "full":
+            # Somebody else's rooms count with ours; another time there may be room.
+            raise LostError
+        return STATUS[reader.state], "\n".join(reader.lines).encode()
+
+    async def _enter(self, room: str) -> _Visit:
+        """Join a room; one that we have not left yet, we stay in."""
+        while old := self._visits.get(room):
+            if old.leave is None or not old.leave.sent_at:
+                old.leave = None
+                return old
+            if self._is_overdue(old.leave):
+                self._forget(room, old)
+            else:
+                old.news.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(old.news.wait(), _LEFT)
+        visit = self._visits[room] = _Visit()
+        is_in = False
+        try:
+            is_in = await self._join(room, visit)
+        finally:
+            if not is_in:
+                self._go(room, visit)
+        if not is_in and self._leaving.is_set():
+            raise HeldError(room, 0.0, "the crawl is ending")
+        if not is_in:
+            raise DownloadTimeoutError(f"{room}: the server does not let us in")
+        return visit
+
+    async def _join(self, room: str, visit: _Visit) -> bool:
+        """Knock, and tell whether somebody answered, if only to send us away."""
+        reader, in_turn = visit.reader, self._manners.interval * len(self._outbox)
+        join = self._post(f"/join {room}", lambda: reader.state == "waiting" and not self._is_lost)
+        has_answer = await self._wait(visit, self._manners.patience + in_turn)
+        self.latency = self._clock() - join.sent_at
+        return has_answer
+
+    def _forget(self, room: str, visit: _Visit) -> None:
+        if self._visits.get(room) is visit:
+            del self._visits[room]
+        visit.news.set()
+
+    async def _wait(self, visit: _Visit, seconds: float) -> bool:
+        """Wait until the state of a room changes, or nothing more will come of it."""
+        reader, deadline, before = visit.reader, self._clock() + seconds, visit.reader.state
+        while reader.state == before and not reader.is_complete:
+            if self._is_lost:
+                raise LostError
+            left = deadline - self._clock()
+            if left <= 0 or self._leaving.is_set():
+                return False
+            visit.news.clear()
+            try:
+                await asyncio.wait_for(visit.news.wait(), left)
+            except TimeoutError:
+                return False
+        return True
+
+    def _go(self, room: str, visit: _Visit) -> None:
+        if visit.reader.state in ("running", "ended", "waiting") and not self._is_lost:
+            visit.leave = self._post(f"/leave {room}", lambda: visit.leave is not None)
+        else:
+            self._forget(room, visit)
+
+    def _see(self, room: str, visit: _Visit, lines: list[str]) -> None:
+        visit.reader.feed(lines)
+        visit.news.set()
+        if visit.leave and any(line.startswith(("|deinit", "|noinit|")) for line in lines):
+            self._forget(room, visit)
+
+
+def _question(request: Request) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(request.url).query, keep_blank_values=True)

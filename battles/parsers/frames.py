@@ -1,0 +1,186 @@
+"""Read what the battle server says over its websocket."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from battles.parsers.names import is_battle_id, to_id
+from battles.parsers.reply import BadReplyError
+
+State = Literal["waiting", "running", "ended", "expired", "hidden", "gone", "full"]
+"""Of a room: not joined yet, being played, over, closed for want of players, made private, not
+there, or not to be joined since too many others are."""
+SHOWN = 100
+"""Rooms that one list holds at most."""
+_ROOM = "battle-"
+_REFUSALS: dict[str, State] = {
+    "nonexistent": "gone",
+    "namerequired": "hidden",
+    "joinfailed": "hidden",
+    "rename": "hidden",
+    "": "full",
+}
+"""What the code of a `|noinit|` means."""
+_NOT_LOGGED = ("|init|", "|title|", "|noinit|", "|queryresponse|", "|popup|", "|expire|")
+_THROTTLED = "message-throttle-notice"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A live battle as the list shows it."""
+
+    id: str
+    """Of the battle: `gen9ou-9`."""
+    min_elo: int | None
+    """The lower of the players' ratings; `None` when it is not rated."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomList:
+    """The answer to one question."""
+
+    rooms: tuple[Room, ...]
+    shown: int
+    """Rows, usable or not."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be more than it shows."""
+        return self.shown >= SHOWN
+
+
+def split_frame(frame: str) -> tuple[str, list[str]]:
+    r"""Return the room a frame is for, and its lines.
+
+    >>> split_frame(">battle-gen9ou-9\n|turn|1\n|"), split_frame("|popup|no")
+    (('battle-gen9ou-9', ['|turn|1', '|']), ('', ['|popup|no']))
+    """
+    first, _, rest = frame.partition("\n")
+    if not first.startswith(">"):
+        return "", frame.split("\n")
+    return first[1:].strip(), rest.split("\n")
+
+
+def parse_query(line: str) -> tuple[str, Any] | None:
+    """Read `|queryresponse|KIND|JSON`; None when the line is none.
+
+    >>> parse_query('|queryresponse|rooms|{"battleCount":3}'), parse_query("|turn|1")
+    (('rooms', {'battleCount': 3}), None)
+    """
+    parts = line.split("|", 3)
+    if len(parts) < 4 or parts[1] != "queryresponse":  # noqa: PLR2004 -- the three before the JSON
+        return None
+    try:
+        return parts[2], json.loads(parts[3])
+    except (ValueError, RecursionError):
+        return parts[2], None
+
+
+def parse_formats(line: str) -> list[str] | None:
+    """Read the ids of all formats from `|formats|…`; None when the line is something else.
+
+    >>> parse_formats("|formats|,LL|,1|S/V Singles|[Gen 9] OU,e|[Gen 9] UU,e|,2|Past|[Gen 1] OU,e")
+    ['gen9ou', 'gen9uu', 'gen1ou']
+    """
+    if not line.startswith("|formats|"):
+        return None
+    # A section is `,COLUMN` and then its name; `,LL` says that there is a local ladder.
+    parts = line.split("|")[2:]
+    names = [
+        name.rpartition(",")[0]
+        for before, name in zip(["", *parts], parts, strict=False)
+        if not name.startswith(",") and not (before.startswith(",") and before != ",LL")
+    ]
+    return [format for format in map(to_id, names) if format]
+
+
+def parse_room_list(value: object) -> RoomList:
+    """Read the answer to `/cmd roomlist`.
+
+    Raises:
+        BadReplyError: it is none.
+
+    """
+    rooms = value.get("rooms") if isinstance(value, dict) else None
+    if not isinstance(rooms, dict):
+        raise BadReplyError(f"not a list of rooms but {type(value).__name__}")
+    usable = [
+        Room(name.removeprefix(_ROOM), _elo(facts))
+        for name, facts in rooms.items()
+        if name.startswith(_ROOM) and is_battle_id(name.removeprefix(_ROOM))
+    ]
+    return RoomList(tuple(usable), len(rooms))
+
+
+def parse_battle_count(value: object) -> int | None:
+    """Read how many battles are live from the answer to `/cmd rooms`; None when it does not say."""
+    count = value.get("battleCount") if isinstance(value, dict) else None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def is_throttled(lines: list[str]) -> bool:
+    """Tell whether the server says that it threw a message away."""
+    return any(_THROTTLED in line for line in lines)
+
+
+def room_of(battle_id: str) -> str:
+    """Return the room of a battle."""
+    return f"{_ROOM}{battle_id}"
+
+
+@dataclass(slots=True)
+class RoomReader:
+    """Follows one room, from joining it to its end."""
+
+    state: State = "waiting"
+    lines: list[str] = field(default_factory=list)
+    """Its log so far."""
+    is_rated: bool = False
+    ratings: int = 0
+    """Lines that told a new rating; they come after the end."""
+
+    def feed(self, lines: list[str]) -> None:
+        """Take the lines of one frame."""
+        for line in lines:
+            self._take(line)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more will come that matters."""
+        if self.state == "ended":
+            return not self.is_rated or self.ratings > 1
+        return self.state not in ("waiting", "running")
+
+    def _take(self, line: str) -> None:
+        if line.startswith("|init|"):
+            # The whole log follows, also when the room is joined a second time.
+            self.state, self.lines, self.ratings = "running", [], 0
+        elif line.startswith("|noinit|"):
+            self.state = _REFUSALS.get(line.split("|")[2], "hidden")
+        elif line.startswith("|expire|") and self.state == "running":
+            self.state = "expired"
+        elif line == "|deinit" or line.startswith("|deinit|"):
+            self._leave()
+        elif self.state in ("running", "ended") and not line.startswith(_NOT_LOGGED):
+            self._log(line)
+
+    def _leave(self) -> None:
+        if self.state == "running":
+            # Nobody sends a guest away from a public battle.
+            self.state = "hidden"
+
+    def _log(self, line: str) -> None:
+        self.lines.append(line)
+        if line.startswith("|win|") or line == "|tie":
+            self.state = "ended"
+        elif line.startswith("|rated|"):
+            self.is_rated = True
+        elif line.startswith("|raw|") and "rating: " in line:
+            self.ratings += 1
+
+
+def _elo(facts: object) -> int | None:
+    elo = facts.get("minElo") if isinstance(facts, dict) else None
+    return elo if isinstance(elo, int) and not isinstance(elo, bool) else None
