@@ -22,8 +22,9 @@ demo-live: .venv/main
 crawl: .venv/main
 	CONTACT='$(CONTACT)' .venv/bin/scrapy crawl replays -a formats='$(FORMATS)' -a limit='$(LIMIT)'
 
+# Three at a time, on two cores: many of the tests wait for real processes.
 test: check $(if $(CI),.venv-s3/done)
-	.venv/bin/pytest
+	.venv/bin/pytest --numprocesses 3 --dist worksteal
 
 check: .venv/test
 	.venv/bin/ruff check

@@ -18,7 +18,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from scrapy.exceptions import DownloadTimeoutError
+from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
 from scrapy.http import TextResponse
 
 from battles.listing import Listing
@@ -32,6 +32,7 @@ from battles.parsers.frames import (
     parse_room_list,
     split_frame,
 )
+from battles.parsers.reply import BadReplyError
 from extensions.throttle import HeldError
 from extensions.websocket import LostError
 
@@ -103,6 +104,8 @@ class _Visit:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     leave: _Message | None = None
     """What makes us leave, whether it is sent or not."""
+    watchers: int = 0
+    """Requests that look into it; the last one leaves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -129,8 +132,8 @@ class ShowdownDialogue:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.frames: Counter[str] = Counter()
-        """By kind: what came, and what of it made no sense."""
+        self.counts: Counter[str] = Counter()
+        """Frames that came, lines that made no sense, and messages that were thrown away."""
         self.latency = 0.0
         """Seconds that the last answer took; waiting for our own turn is not counted."""
         self._send = send
@@ -153,8 +156,8 @@ class ShowdownDialogue:
 
     def received(self, frame: str) -> None:
         room, lines = split_frame(frame)
-        self.frames["frames"] += 1
-        if is_throttled(lines):
+        self.counts["frames"] += 1
+        if not room and is_throttled(lines):
             self._send_again()
         elif visit := self._visits.get(room):
             self._see(room, visit, lines)
@@ -247,7 +250,7 @@ class ShowdownDialogue:
 
     def _send_again(self) -> None:
         """Repeat, after a while, what may have been thrown away and was not answered."""
-        self.frames["thrown away"] += 1
+        self.counts["thrown_away"] += 1
         now = self._clock()
         unsure = [message for at, message in self._sent if now - at < _UNSURE]
         self._sent.clear()
@@ -267,18 +270,17 @@ class ShowdownDialogue:
         )
         total = await self._ask_all(listing)
         listing.look_further(total, self._formats)
-        total = await self._ask_all(listing)
-        answer = {
-            "rooms": listing.found,
-            "total": total if listing.is_of_everything else None,
-            "questions": listing.asked,
-            "is_cut": listing.is_cut,
-        }
-        return json.dumps(answer).encode()
+        if listing.has_more:
+            total = await self._ask_all(listing)
+        return write_list(listing, total=total if listing.is_of_everything else None)
 
     async def _ask_all(self, listing: Listing) -> int | None:
         while (question := listing.next()) and not self._leaving.is_set():
-            listing.take(question, parse_room_list(await self._ask("roomlist", question.command)))
+            answer = await self._ask("roomlist", question.command)
+            try:
+                listing.take(question, parse_room_list(answer))
+            except BadReplyError as error:
+                raise DownloadFailedError(f"{question.command}: {error}") from error
         return parse_battle_count(await self._ask("rooms", "/cmd rooms"))
 
     async def _ask(self, kind: str, command: str) -> Any:  # noqa: ANN401 -- what JSON holds
@@ -307,7 +309,7 @@ class ShowdownDialogue:
             if self._asked is not None and self._asked[0] == kind and not self._asked[1].done():
                 self._asked[1].set_result(value)
         elif not line.startswith("|"):
-            self.frames["unknown"] += 1
+            self.counts["unknown"] += 1
 
     # --- Rooms ------------------------------------------------------------------------------------
 
@@ -340,17 +342,18 @@ class ShowdownDialogue:
         while old := self._visits.get(room):
             if old.leave is None or not old.leave.sent_at:
                 old.leave = None
-                return old
+                break
             if self._is_overdue(old.leave):
                 self._forget(room, old)
             else:
                 old.news.clear()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(old.news.wait(), _LEFT)
-        visit = self._visits[room] = _Visit()
-        is_in = False
+        visit = self._visits.setdefault(room, _Visit())
+        visit.watchers += 1
+        is_in = visit.reader.state != "waiting"
         try:
-            is_in = await self._join(room, visit)
+            is_in = is_in or await self._join(room, visit)
         finally:
             if not is_in:
                 self._go(room, visit)
@@ -365,7 +368,8 @@ class ShowdownDialogue:
         reader, in_turn = visit.reader, self._manners.interval * len(self._outbox)
         join = self._post(f"/join {room}", lambda: reader.state == "waiting" and not self._is_lost)
         has_answer = await self._wait(visit, self._manners.patience + in_turn)
-        self.latency = self._clock() - join.sent_at
+        if has_answer and join.sent_at:
+            self.latency = self._clock() - join.sent_at
         return has_answer
 
     def _forget(self, room: str, visit: _Visit) -> None:
@@ -390,8 +394,15 @@ class ShowdownDialogue:
         return True
 
     def _go(self, room: str, visit: _Visit) -> None:
+        visit.watchers -= 1
+        if visit.watchers:
+            return
         if visit.reader.state in ("running", "ended", "waiting") and not self._is_lost:
-            visit.leave = self._post(f"/leave {room}", lambda: visit.leave is not None)
+            # Not when somebody is about to stay, or has joined again since.
+            visit.leave = self._post(
+                f"/leave {room}",
+                lambda: visit.leave is not None and self._visits.get(room, visit) is visit,
+            )
         else:
             self._forget(room, visit)
 
@@ -399,7 +410,20 @@ class ShowdownDialogue:
         visit.reader.feed(lines)
         visit.news.set()
         if visit.leave and any(line.startswith(("|deinit", "|noinit|")) for line in lines):
+            visit.leave = None
             self._forget(room, visit)
+
+
+def write_list(listing: Listing, *, total: int | None, min_elo: int | None = None) -> bytes:
+    """Write what a listing found as the spider reads it; leave out what is rated lower."""
+    rooms = {id: elo for id, elo in listing.found.items() if (elo or 0) >= (min_elo or 0)}
+    answer = {
+        "rooms": rooms,
+        "total": total,
+        "questions": listing.asked,
+        "is_cut": listing.is_cut,
+    }
+    return json.dumps(answer).encode()
 
 
 def _question(request: Request) -> dict[str, list[str]]:

@@ -62,6 +62,11 @@ class Listing:
         """Whether its size can be compared with the number of all battles."""
         return self._min_elo is None and (not self._formats or self._is_split)
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something is left to ask."""
+        return bool(self._waiting)
+
     def next(self) -> Question | None:
         """Return what to ask next; None when all answers are complete."""
         if not self._waiting:

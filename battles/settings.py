@@ -1,6 +1,7 @@
 """Every component in running order, and what differs between machines."""
 
 import os
+from shutil import which
 from urllib.request import getproxies
 
 BOT_NAME = "battles"
@@ -96,6 +97,24 @@ RETRY_PRIORITY_ADJUST = 0  # a battle tried again stays in its lane
 RETRY_TIMES = 8  # a site that fails one time in ten then loses one battle in a billion
 DOWNLOAD_MAXSIZE = 32 * 1024 * 1024  # bytes; the largest replays have some 500 KB
 SCRAPER_SLOT_MAX_ACTIVE_SIZE = 50_000_000  # bytes in processing: battles wait for their batch
+
+# --- The browser, for `via=browser` ---------------------------------------------------------------
+
+_CHROMIUM = which("chromium") or which("chromium-browser")
+PLAYWRIGHT_LAUNCH_OPTIONS = {
+    # Without one on PATH, the one that Playwright installs.
+    **({"executable_path": _CHROMIUM} if _CHROMIUM else {}),
+    "args": [
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        # Chromium's own sandbox does not work for root.
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ],
+}
+PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT = 30_000  # milliseconds
 
 # --- What is off ----------------------------------------------------------------------------------
 

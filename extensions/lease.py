@@ -53,7 +53,7 @@ class Lease:
         if watcher and self.request is not None and not self.is_over:
             # It failed, or forgot to put itself back: a watch ends with its spider's will only.
             logger.warning("The watch %s is repeated: %s", watcher.decode(), self.failure)
-            return self._again()
+            return self.put_back(_WATCH_AGAIN)
         if self.failure is not None:
             return Bury(self.leased, self._letter(self.failure))
         if self.items:
@@ -65,9 +65,10 @@ class Lease:
         """The name of the watch, if it is one."""
         return self.request.meta.get("watcher") if self.request else None
 
-    def _again(self) -> Return:
+    def put_back(self, delay: float) -> Return:
+        """Return how to have it again as it was, after so many seconds."""
         fields = {name.decode(): value.decode() for name, value in self.leased.fields.items()}
-        return Return(self.leased, self.leased.lane, fields, _WATCH_AGAIN)
+        return Return(self.leased, self.leased.lane, fields, delay)
 
     def _letter(self, failure: Failure) -> dict[str, Any]:
         tried = self.request.meta.get("retry_times", 0) if self.request else 0

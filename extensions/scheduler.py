@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_WATCH_WHILE_DRAINING = 5.0
+"""Seconds between two looks whether a queue that was to be drained runs again."""
+
 
 class Scheduler:
     """A scheduler over `RequestQueue`; takes the place of scrapy-redis's, whose settings it heeds.
@@ -228,6 +231,10 @@ class Scheduler:
             return None
         if leased.deliveries > self._deliveries:
             self._bury(lease, f"{leased.deliveries - 1} workers died holding it")
+            return None
+        if self._exchange.state == "draining" and b"watcher" in leased.fields:
+            # It would find more and more; should the crawl go on, it is still there.
+            self._exchange.send(lease.put_back(_WATCH_WHILE_DRAINING))
             return None
         lease.request = request
         request.meta["queue_lease"] = lease

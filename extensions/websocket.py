@@ -21,6 +21,7 @@ from extensions.gated_download import GatedDownloadHandler
 from extensions.signals import leaving
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Awaitable, Callable
 
     from scrapy import Request
@@ -46,6 +47,9 @@ class LostError(Exception):
 
 class Dialogue(Protocol):
     """What is said over one connection: which frames ask, and which answer."""
+
+    counts: Counter[str]
+    """What came and what became of it; added to the stats when the connection ends."""
 
     def received(self, frame: str) -> None:
         """Take a frame; nothing that it holds may raise."""
@@ -123,12 +127,18 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
 
     def _lines_to(self, address: str) -> _Lines:
         if address not in self._lines:
-            self._lines[address] = _Lines(lambda: self._connect(address), self._build, self._most)
+            self._lines[address] = _Lines(
+                lambda: self._connect(address), self._build, self._count, self._most
+            )
         return self._lines[address]
 
     def _build(self, send: Callable[[str], Awaitable[None]]) -> Dialogue:
         dialogue: Dialogue = self._dialogue(send, self._settings)
         return dialogue
+
+    def _count(self, name: str, count: int = 1) -> None:
+        if self.crawler.stats:
+            self.crawler.stats.inc_value(f"websocket/{name}", count)
 
     async def _connect(self, address: str) -> aiohttp.ClientWebSocketResponse:
         timeout = self._settings.getfloat("DOWNLOAD_TIMEOUT")
@@ -183,6 +193,7 @@ class _Line:
                     self.dialogue.received(message.data)
         finally:
             self.dialogue.lost()
+            self._tasks[1].cancel()
 
     async def _write(self) -> None:
         try:
@@ -199,10 +210,12 @@ class _Lines:
         self,
         connect: Callable[[], Awaitable[aiohttp.ClientWebSocketResponse]],
         build: Callable[[Callable[[str], Awaitable[None]]], Dialogue],
+        count: Callable[[str, int], None],
         most: int,
     ) -> None:
         self._connect = connect
         self._build = build
+        self._count = count
         self._most = most
         self._lines: list[_Line] = []
         self._connecting = asyncio.Lock()
@@ -236,8 +249,16 @@ class _Lines:
     async def close(self) -> None:
         for line in self._lines:
             await line.close()
+            self._account(line)
+
+    def _account(self, line: _Line) -> None:
+        for name, count in line.dialogue.counts.items():
+            self._count(name, count)
 
     def _with_room(self, request: Request) -> Dialogue | None:
+        for line in self._lines:
+            if not line.is_open:
+                self._account(line)
         self._lines = [line for line in self._lines if line.is_open]
         rooms = (line.dialogue for line in self._lines if line.dialogue.accepts(request))
         return next(rooms, None)
@@ -255,6 +276,7 @@ class _Lines:
             self._failures += 1
             raise
         self._failures, self._error = 0, None
+        self._count("connections", 1)
         self._lines.append(_Line(socket, self._build(socket.send_str)))
         if self._is_leaving:
             self._lines[-1].dialogue.leave()

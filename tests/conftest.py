@@ -9,6 +9,7 @@ import pytest
 from redis import Redis
 
 from extensions.embedded import EmbeddedRedis, EmbeddedRedisError
+from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.site import ReplaySite
 
 DATABASE = 15
@@ -58,6 +59,36 @@ def recorded() -> list[dict]:
     """Every battle that the sandbox ships."""
     site = ReplaySite.recorded()
     return [site.replay(id) for id in sorted(site.public_ids)]
+
+
+@pytest.fixture(scope="session")
+def battle_server_package() -> Path:
+    """The folder of the battle server's package; without Node.js, skip here and fail on CI."""
+    try:
+        find_program("node")
+        return install()
+    except BattleServerError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def own_battle_server(battle_server_package):
+    """A battle server of the test's own, which does not run yet."""
+    assert battle_server_package.is_dir()
+    server = BattleServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def battle_server(battle_server_package):
+    """A battle server that all tests share, by the address of its websocket."""
+    assert battle_server_package.is_dir()
+    server = BattleServer()
+    yield server.start()
+    server.stop()
 
 
 ROOT = Path(__file__).parent.parent

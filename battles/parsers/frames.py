@@ -24,7 +24,8 @@ _REFUSALS: dict[str, State] = {
 }
 """What the code of a `|noinit|` means."""
 _NOT_LOGGED = ("|init|", "|title|", "|noinit|", "|queryresponse|", "|popup|", "|expire|")
-_THROTTLED = "message-throttle-notice"
+_THROTTLED = '|raw|<strong class="message-throttle-notice">'
+"""At the beginning of a line: anybody may say the same in the middle of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def parse_battle_count(value: object) -> int | None:
 
 def is_throttled(lines: list[str]) -> bool:
     """Tell whether the server says that it threw a message away."""
-    return any(_THROTTLED in line for line in lines)
+    return any(line.startswith(_THROTTLED) for line in lines)
 
 
 def room_of(battle_id: str) -> str:
@@ -163,7 +164,8 @@ class RoomReader:
             self.state = "expired"
         elif line == "|deinit" or line.startswith("|deinit|"):
             self._leave()
-        elif self.state in ("running", "ended") and not line.startswith(_NOT_LOGGED):
+        elif line and self.state in ("running", "ended") and not line.startswith(_NOT_LOGGED):
+            # A frame may end with an empty line, which is not of the log.
             self._log(line)
 
     def _leave(self) -> None:

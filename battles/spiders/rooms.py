@@ -6,7 +6,7 @@ import json
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import scrapy
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
+    from scrapy.settings import Settings
 
 _ARGUMENTS = ("formats", "min_elo", "via", "minutes")
 _LIST_PRIORITY = 10
@@ -48,6 +49,7 @@ class RoomsSpider(scrapy.Spider):
         ROOMS_INTERVAL (15.0): seconds between two looks at the list.
         ROOMS_AGAIN (60.0): seconds until the next look into a room whose battle goes on.
         ROOMS_GIVE_UP (3600.0): seconds after which a battle without an end is given up.
+        BROWSER_PAGES (8): pages that are open at the same time, with `via=browser`.
 
     """
 
@@ -77,9 +79,7 @@ class RoomsSpider(scrapy.Spider):
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> RoomsSpider:  # noqa: ANN401 -- Scrapy's own
         spider = super().from_crawler(crawler, *args, **kwargs)
         if spider._via == "browser":  # noqa: SLF001 -- it is our own
-            handlers = dict.fromkeys(("http", "https"), "battles.browser.BrowserDownloadHandler")
-            known = crawler.settings.getdict("DOWNLOAD_HANDLERS")
-            crawler.settings.set("DOWNLOAD_HANDLERS", {**known, **handlers}, priority="spider")
+            _open_browser(crawler.settings)
         return spider
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
@@ -213,3 +213,14 @@ class RoomsSpider(scrapy.Spider):
     def _count(self, name: str) -> None:
         if self.crawler.stats:
             self.crawler.stats.inc_value(name)
+
+
+def _open_browser(settings: Settings) -> None:
+    """Have the web client's pages opened in a browser, and not too many of them."""
+    scheme = urlsplit(settings["SHOWDOWN_CLIENT_URL"]).scheme
+    handlers = settings.getdict("DOWNLOAD_HANDLERS")
+    handlers[scheme] = "battles.browser.BrowserDownloadHandler"
+    settings.set("DOWNLOAD_HANDLERS", handlers, priority="cmdline")
+    pages = settings.getint("BROWSER_PAGES", 8)
+    for name in ("CONCURRENT_REQUESTS", "CONCURRENT_REQUESTS_PER_DOMAIN"):
+        settings.set(name, pages, priority="cmdline")

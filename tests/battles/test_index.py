@@ -454,3 +454,38 @@ def test_an_entry_names_all_players_of_a_battle_of_four(battles):
     built = Entry.of(battle, Location("raw/1", 0, 1, 0))
 
     assert built.players == ("Player 0", "Player 1", "Player 2", "Player 3")
+
+
+# --- Battles without an end -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+def test_a_copy_without_an_end_never_hides_one_that_has_it(index, battles, is_first):
+    place, other = Location("raw/1", 0, 1, 0), Location("raw/2", 0, 1, 0)
+    finished = Entry.of(replace(battles[0], fetched_at=DECEMBER), place)
+    later = replace(battles[0], ended=None, fetched_at=DECEMBER + DAY)
+    copies = [Entry.of(later, other), finished]
+
+    for copy in copies if is_first else reversed(copies):
+        index.add([copy])
+
+    assert index.find([finished.id])[finished.id].location == place
+    assert len(index) == 1
+
+
+def test_a_battle_without_an_end_is_found_and_not_known(index, battles):
+    unfinished = Entry.of(replace(battles[0], ended=None), Location("raw/1", 0, 1, 0))
+
+    index.add([unfinished, entry("gen1ou-1")])
+
+    assert set(index.find([unfinished.id])) == {unfinished.id}
+    assert index.known([unfinished.id, "gen1ou-1"]) == {"gen1ou-1"}
+
+
+def test_a_battle_is_known_once_it_has_its_end(index, battles):
+    places = Location("raw/1", 0, 1, 0), Location("raw/2", 0, 1, 0)
+
+    index.add([Entry.of(replace(battles[0], ended=None), places[0])])
+    index.add([Entry.of(battles[0], places[1])])
+
+    assert index.known([battles[0].id]) == {battles[0].id}

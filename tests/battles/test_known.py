@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -49,6 +50,21 @@ def test_battles_in_the_archive_are_not_asked_for(middleware, archive, battles):
     assert output == [wanted]
 
 
+def test_rooms_of_battles_in_the_archive_are_not_looked_into(middleware, archive, battles):
+    archive.keep(battles[:1])
+    url = "wss://server.example/websocket?room=battle-"
+    wanted = Request(f"{url}{battles[1].id}")
+
+    assert passed(middleware, Request(f"{url}{battles[0].id}"), wanted) == [wanted]
+
+
+def test_a_battle_that_is_in_the_archive_without_its_end_is_asked_for(middleware, archive, battles):
+    archive.keep([replace(battles[0], ended=None)])
+    wanted = battle_request(battles[0].id)
+
+    assert passed(middleware, wanted) == [wanted]
+
+
 def test_what_was_skipped_is_counted(middleware, archive, battles):
     archive.keep(battles[:2])
 
@@ -66,9 +82,10 @@ def test_everything_else_goes_through_in_order(middleware, archive, battles):
     assert output == [search, item]
 
 
-def test_a_battle_that_is_asked_for_again_goes_through(middleware, archive, battles):
+@pytest.mark.parametrize("times", ["retry_times", "put_off_times", "look_times"])
+def test_a_battle_that_is_asked_for_again_goes_through(middleware, archive, battles, times):
     archive.keep(battles[:1])
-    again = battle_request(battles[0].id, retry_times=1)
+    again = battle_request(battles[0].id, **{times: 1})
 
     output = passed(middleware, again)
 

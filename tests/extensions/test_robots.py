@@ -5,11 +5,17 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from scrapy import Request, signals
-from scrapy.exceptions import DownloadTimeoutError, IgnoreRequest, NotConfigured
+from scrapy import Request, Spider, signals
+from scrapy.exceptions import (
+    DownloadFailedError,
+    DownloadTimeoutError,
+    IgnoreRequest,
+    NotConfigured,
+)
 from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
+from extensions.retry import RetryMiddleware
 from extensions.robots import RobotsTxtMiddleware
 from extensions.throttle import HeldError
 
@@ -97,22 +103,34 @@ def test_a_site_that_has_none_allows_everything(middleware_of, status):
 def test_while_it_cannot_be_had_nothing_passes_and_it_is_asked_for_again(middleware_of, failure):
     middleware = middleware_of(failure, 200)
 
-    assert ask(middleware, URL, URL) == ["HeldError", "HeldError"]
+    assert ask(middleware, URL, URL) == ["DownloadFailedError", "DownloadFailedError"]
     assert ask(middleware, URL) == ["passed"]
     assert len(asked(middleware)) == 2
 
 
-def test_a_request_that_does_not_pass_comes_back_soon(middleware_of, caplog):
+def test_a_request_that_does_not_pass_has_failed_and_says_why(middleware_of, caplog):
     middleware = middleware_of(503)
+    complaint = r"https://site\.example/robots\.txt cannot be had: HTTP 503"
 
-    with pytest.raises(
-        HeldError, match=r"site\.example is held for 10\.0 s: its robots\.txt"
-    ) as it:
+    with pytest.raises(DownloadFailedError, match=complaint):
         asyncio.run(middleware.process_request(Request(URL)))
 
-    assert it.value.seconds == 10.0
     assert "https://site.example/robots.txt cannot be had" in caplog.text
     assert "HTTP 503" in caplog.text
+
+
+def test_a_robots_txt_that_cannot_be_had_uses_up_a_retry(middleware_of):
+    middleware = middleware_of(503)
+    middleware.crawler.spider = Spider.from_crawler(middleware.crawler, name="any")
+    retry = RetryMiddleware.from_crawler(middleware.crawler)
+    request = Request(URL, meta={"queue_lease": object()})
+    with pytest.raises(DownloadFailedError) as failed:
+        asyncio.run(middleware.process_request(request))
+
+    again = retry.process_exception(request, failed.value)
+
+    assert again.meta["retry_times"] == 1
+    assert again.meta["delay"] >= 0
 
 
 def test_a_robots_txt_that_waits_for_a_held_host_holds_for_as_long(middleware_of, caplog):
@@ -123,6 +141,14 @@ def test_a_robots_txt_that_waits_for_a_held_host_holds_for_as_long(middleware_of
 
     assert refused.value.seconds == 77.0
     assert caplog.messages == []
+
+
+def test_after_a_held_host_it_is_asked_for_again(middleware_of):
+    middleware = middleware_of(HeldError("site.example", 77.0, "its gate is closed"), 200)
+
+    assert ask(middleware, URL, URL) == ["HeldError", "HeldError"]
+    assert ask(middleware, URL) == ["passed"]
+    assert len(asked(middleware)) == 2
 
 
 def test_requests_that_come_together_have_it_fetched_once(middleware_of):

@@ -660,6 +660,24 @@ def test_a_watcher_keeps_only_a_watching_spider_going(run, is_watching, state, g
     run(scene)
 
 
+def test_while_a_queue_is_drained_its_watches_wait(run):
+    async def scene(rig):
+        rig.queue.set_state("draining")
+        await until(lambda: rig.scheduler._exchange.state == "draining")
+        rig.scheduler.enqueue_request(watch())
+        begun = []
+
+        def is_put_back() -> bool:
+            begun.append(rig.scheduler.next_request())
+            return rig.status.total("delayed") == 1
+
+        await until(is_put_back)
+        assert set(begun) == {None}
+        assert (rig.status.watchers, rig.status.imbalance()) == (1, 0)
+
+    run(scene)
+
+
 # --- The end --------------------------------------------------------------------------------------
 
 

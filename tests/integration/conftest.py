@@ -15,10 +15,10 @@ def fleet_of(tmp_path: Path):
     """Build a fleet over a site started with the given options."""
     with_site: list = []
 
-    def build(*site_options: str, redis=None, **settings: str) -> Fleet:
-        site = running_site(tmp_path, *site_options)
-        redis = redis or EmbeddedRedis(tmp_path / "redis")
-        fleet = Fleet(tmp_path, site.__enter__(), redis, settings)
+    def build(*site_options: str, redis=None, folder=tmp_path, **settings: str) -> Fleet:
+        site = running_site(folder, *site_options)
+        redis = redis or EmbeddedRedis(folder / "redis")
+        fleet = Fleet(folder, site.__enter__(), redis, settings)
         with_site.append((fleet, site))
         return fleet
 

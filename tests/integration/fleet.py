@@ -93,6 +93,7 @@ class Fleet:
     site: Site
     redis: EmbeddedRedis
     settings: dict[str, str] = field(default_factory=dict)
+    spider: str = "replays"
     places: dict[str, str] = field(default_factory=dict)
     """Environment variables that say where things are, beside the usual."""
     workers: list[subprocess.Popen] = field(default_factory=list)
@@ -112,10 +113,10 @@ class Fleet:
         options = [part for name, value in settings.items() for part in ("-s", f"{name}={value}")]
         return [sys.executable, "-m", "scrapy", *words, *options]
 
-    def start(self, *arguments: str, spider: str = "replays") -> subprocess.Popen:
+    def start(self, *arguments: str) -> subprocess.Popen:
         """Start one more worker."""
         words = [part for argument in arguments for part in ("-a", argument)]
-        return self.start_command(self.command("crawl", spider, *words, "-L", "INFO"))
+        return self.start_command(self.command("crawl", self.spider, *words, "-L", "INFO"))
 
     def start_command(self, command: list[str]) -> subprocess.Popen:
         """Start one more process; its log goes to a file of its own."""
@@ -156,7 +157,7 @@ class Fleet:
         return self.queue().status()
 
     def queue(self) -> RequestQueue:
-        queue = RequestQueue(self.client(), "replays:queue", worker="test")
+        queue = RequestQueue(self.client(), f"{self.spider}:queue", worker="test")
         queue.open()
         return queue
 
@@ -223,6 +224,12 @@ def public_ids(*, battles: int | None = None, private_every: int = 0) -> set[str
 def seeded(capsys) -> random.Random:
     """Draw a seed, print it, and return what it seeds; `SEED` in the environment repeats a run."""
     seed = int(os.environ.get("SEED", random.SystemRandom().randrange(10**6)))
-    with capsys.disabled():
-        print(f"\nSEED={seed}", end=" ")
+    tell(capsys, f"SEED={seed}")
     return random.Random(seed)
+
+
+def tell(capsys, text: str) -> None:
+    """Print something that is to be read also when the test passes."""
+    with capsys.disabled():
+        # Standard output is not what it seems in a process of pytest-xdist's.
+        print(f"\n{text}", file=sys.stderr)

@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from tests.integration.fail_point import STEPS
-from tests.integration.fleet import public_ids, seeded
+from tests.integration.fleet import public_ids, seeded, tell
 from tests.integration.replicated import ReplicatedRedis
 
 BATTLES = 5000
@@ -44,8 +44,7 @@ def test_nothing_is_lost_whoever_dies(fleet_of, capsys):
     status, exported = fleet.status(), fleet.exported()
     fetched = fleet.site.fetched()
     again = len(fetched) - len(set(fetched))
-    with capsys.disabled():
-        print(f"{KILLS} kills, 2 of Redis; {again} fetched again", end=" ")
+    tell(capsys, f"{KILLS} kills, 2 of Redis; {again} fetched again")
     assert sorted(exported) == sorted(public_ids(battles=BATTLES))
     assert sorted(fleet.searched()) == sorted(exported)
     assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
@@ -102,8 +101,7 @@ def test_a_fleet_of_eight_ends_together_and_not_before_the_end(fleet_of, capsys)
 
     last = max(entry["time"] for entry in fleet.site.requests())
     ends = [_closed_at(worker.log.read_text()) for worker in fleet.workers]
-    with capsys.disabled():
-        print(f"\nthe last of 8 closed {max(ends) - last:.1f} s after the last request", end=" ")
+    tell(capsys, f"the last of 8 closed {max(ends) - last:.1f} s after the last request")
     # The log knows whole seconds only.
     assert min(ends) >= int(last)
     assert max(ends) - last <= TOGETHER

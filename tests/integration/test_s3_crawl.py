@@ -9,7 +9,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.integration.fleet import public_ids
+from tests.integration.fleet import public_ids, tell
 
 BUCKET = "battles"
 SMALL = {"SPOOL_LIMIT": "100000", "SEGMENT_RECORDS": "20", "CONCURRENT_REQUESTS": "4"}
@@ -81,8 +81,7 @@ def test_s3_away_is_a_pause_that_shows_and_loses_nothing(fleet_of, s3, capsys):
     fleet.wait()
 
     fetched = fleet.site.fetched()
-    with capsys.disabled():
-        print(f"\nS3 away for {AWAY:.0f} s: {during} battles fetched meanwhile", end=" ")
+    tell(capsys, f"S3 away for {AWAY:.0f} s: {during} battles fetched meanwhile")
     assert "pauses: the store is away and" in shown
     assert during <= 16
     assert len(fetched) == len(set(fetched))

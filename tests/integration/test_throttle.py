@@ -11,7 +11,7 @@ from zlib import crc32
 
 import pytest
 
-from tests.integration.fleet import public_ids
+from tests.integration.fleet import public_ids, tell
 
 RATE = 40
 SECONDS = float(os.environ.get("THROTTLE_SECONDS", "10"))
@@ -56,8 +56,7 @@ def test_any_number_of_workers_keeps_one_limit_and_uses_it(fleet_of, capsys, wor
 
     times = arrivals(fleet)
     used, second = len(settled) / (RATE * SECONDS), most_within(times, 1.0)
-    with capsys.disabled():
-        print(f"\n{workers} workers: {used:.1%} used, at most {second} in a second", end=" ")
+    tell(capsys, f"{workers} workers: {used:.1%} used, at most {second} in a second")
     assert second <= RATE + 1
     assert most_within(times, 60.0) <= RATE * 60
     assert used >= 0.95
@@ -75,8 +74,7 @@ def test_the_limit_holds_while_workers_die_and_come(fleet_of, capsys):
 
     times = arrivals(fleet)
     used = sum(begin <= time < begin + SECONDS for time in times) / (RATE * SECONDS)
-    with capsys.disabled():
-        print(f"\n{used:.1%} used, at most {most_within(times, 1.0)} in a second", end=" ")
+    tell(capsys, f"{used:.1%} used, at most {most_within(times, 1.0)} in a second")
     assert most_within(times, 1.0) <= RATE + 1
     # What the killed worker had been permitted for the next moment, nobody uses.
     assert used >= 0.95 - 0.3 / SECONDS
@@ -162,8 +160,7 @@ def test_an_outage_costs_probes_and_not_the_queue(fleet_of, capsys):
 
     probes = [time for time in arrivals(fleet) if back - 2 * OUTAGE < time < back]
     after = sum(back + RETURN - 5.0 <= time < back + RETURN for time in arrivals(fleet)) / 5.0
-    with capsys.disabled():
-        print(f"\n{len(probes)} probes; {before:.0f} a second before, {after:.0f} after", end=" ")
+    tell(capsys, f"{len(probes)} probes; {before:.0f} a second before, {after:.0f} after")
     assert len(probes) <= 2 * OUTAGE / 2 + 1
     assert after >= 0.95 * before
     fleet.run("throttle", fleet.site.address, "0")

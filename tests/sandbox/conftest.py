@@ -1,16 +1,14 @@
-"""The sandbox site in a thread of the test's own, and the real battle server."""
+"""The sandbox site in a thread of the test's own."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 from contextlib import ExitStack, contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
 
-from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.misbehave import Misbehaviour
 from sandbox.server import Server
 from sandbox.site import Plan, Replay, ReplaySite
@@ -18,7 +16,6 @@ from sandbox.site import Plan, Replay, ReplaySite
 if TYPE_CHECKING:
     import io
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 
 def make_replay(n: int, uploaded: int, **changes: object) -> Replay:
@@ -70,33 +67,3 @@ def serve(site) -> Iterator[Callable[..., str]]:
         yield lambda site=site, log=None, **wrong: stack.enter_context(
             serving(site, Misbehaviour(**wrong), log)
         )
-
-
-@pytest.fixture(scope="session")
-def battle_server_package() -> Path:
-    """The folder of the battle server's package; without Node.js, skip here and fail on CI."""
-    try:
-        find_program("node")
-        return install()
-    except BattleServerError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(error))
-
-
-@pytest.fixture
-def own_battle_server(battle_server_package) -> Iterator[BattleServer]:
-    """A battle server of the test's own, which does not run yet."""
-    assert battle_server_package.is_dir()
-    server = BattleServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def battle_server(battle_server_package) -> Iterator[str]:
-    """A battle server that all tests share, by the address of its websocket."""
-    assert battle_server_package.is_dir()
-    server = BattleServer()
-    yield server.start()
-    server.stop()

@@ -57,6 +57,7 @@ def test_the_status_is_printed_as_json(scrapy, queue):
 
     assert json.loads(outcome.output) == {
         "state": "running",
+        "is_flooded": False,
         "left": 4,
         "watchers": 1,
         "dead_letters": 0,
@@ -67,6 +68,7 @@ def test_the_status_is_printed_as_json(scrapy, queue):
         },
         "imbalance": 0,
         "hosts": {"replay.example": {"leased": 1, "queued": 2, "delayed": 2}},
+        "blocked": {},
     }
 
 

@@ -101,3 +101,16 @@ def test_what_people_said_can_be_kept(pipeline_of, battle, setting):
     item = process(pipeline_of(KEEP_CHAT=setting), replace(battle, log=LOG, has_chat=True))
 
     assert item.log == LOG
+
+
+@pytest.mark.parametrize("setting", [True, "1"])
+def test_a_battle_without_an_end_can_be_kept(pipeline_of, battle, setting):
+    unfinished = replace(battle, ended=None)
+
+    assert process(pipeline_of(KEEP_UNFINISHED=setting), unfinished) is unfinished
+
+
+@pytest.mark.parametrize("changes", [{"private": 1}, {"log": ""}], ids=["private", "no log"])
+def test_a_battle_without_an_end_must_be_fit_otherwise(pipeline_of, battle, changes):
+    with pytest.raises(DropItem, match=r"private|no log"):
+        process(pipeline_of(KEEP_UNFINISHED=True), replace(battle, ended=None, **changes))

@@ -1,0 +1,273 @@
+"""Look at the list and into rooms through the site's own web client, in a real browser.
+
+The page is not read but listened to: the frames of its websocket say the same as the server does,
+and answer the same questions as `dialogue`, so spider and parsers do not know the difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import Counter
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+from playwright.async_api import Error as BrowserError
+from playwright.async_api import TimeoutError as BrowserTimeoutError
+from scrapy import Request
+from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
+from scrapy.http import TextResponse
+from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
+from scrapy_playwright.page import PageMethod
+
+from battles.dialogue import STATUS, Manners, write_list
+from battles.listing import Listing, Question
+from battles.parsers.frames import RoomList, RoomReader, parse_query, parse_room_list, split_frame
+from battles.parsers.names import battle_of
+from battles.parsers.reply import BadReplyError
+from extensions.http_download import HttpDownloadHandler
+from extensions.signals import leaving
+
+if TYPE_CHECKING:
+    from playwright.async_api import Page, WebSocket
+    from scrapy.crawler import Crawler
+    from scrapy.http import Response
+
+logger = logging.getLogger(__name__)
+
+_LIST = "/battles"
+_MARGIN = 30.0
+"""Seconds for a page to open and close, beside what it is looked at for."""
+
+
+class BrowserDownloadHandler(HttpDownloadHandler):
+    """A download handler that opens the web client's pages in a browser, and fetches all others.
+
+    Settings:
+        SHOWDOWN_CLIENT_URL: the web client.
+        BROWSER_CONTEXT_PAGES (50): pages after which a browser context is thrown away: they leak.
+        BROWSER_SCREENSHOTS (.scrapy/screenshots): where a picture is kept of a page that is not
+            what was expected.
+        PLAYWRIGHT_…: as in scrapy-playwright. ROOMS_…: as in `dialogue`.
+    """
+
+    def __init__(self, crawler: Crawler) -> None:
+        super().__init__(crawler)
+        settings = crawler.settings
+        self._client = settings["SHOWDOWN_CLIENT_URL"].rstrip("/")
+        self._manners = Manners.from_settings(settings)
+        self._context_pages = settings.getint("BROWSER_CONTEXT_PAGES", 50)
+        self._screenshots = Path(settings.get("BROWSER_SCREENSHOTS", ".scrapy/screenshots"))
+        self._browser = ScrapyPlaywrightDownloadHandler.from_crawler(crawler)
+        self._opened = 0
+        self._pages_open: Counter[str] = Counter()
+        """By context: its pages."""
+        self._is_leaving = asyncio.Event()
+        crawler.signals.connect(self._leave, leaving)
+
+    async def fetch(self, request: Request) -> Response:
+        address = request.url.partition("?")[0]
+        if address == f"{self._client}{_LIST}":
+            return await self._look(request, _ListPage(request, self._manners))
+        if address.startswith(f"{self._client}/battle-"):
+            return await self._look(request, _RoomPage(request, self._manners, self._is_leaving))
+        return await super().fetch(request)
+
+    async def close(self) -> None:
+        await self._browser.close()
+        await super().close()
+
+    def _leave(self) -> None:
+        self._is_leaving.set()
+
+    async def _look(self, request: Request, view: _View) -> Response:
+        context = f"{self._opened // self._context_pages}"
+        self._opened += 1
+        self._pages_open[context] += 1
+        opening = Request(
+            request.url.partition("?")[0],
+            headers=request.headers,
+            meta={
+                "playwright": True,
+                "playwright_context": context,
+                "playwright_page_event_handlers": {"websocket": view.listen},
+                "playwright_page_goto_kwargs": {"wait_until": "domcontentloaded"},
+                "playwright_page_methods": [PageMethod(self._watch, view)],
+            },
+        )
+        began = time.monotonic()
+        try:
+            await asyncio.wait_for(self._browser.download_request(opening), view.seconds + _MARGIN)
+        except (TimeoutError, BrowserTimeoutError) as error:
+            raise DownloadTimeoutError(f"{request.url}: {_first_line(error)}") from error
+        except BrowserError as error:
+            raise DownloadFailedError(f"{request.url}: {_first_line(error)}") from error
+        finally:
+            await self._close_page(context)
+        request.meta["download_latency"] = view.heard_at - began
+        return TextResponse(request.url, status=view.status, body=view.body, encoding="utf-8")
+
+    async def _watch(self, page: Page, view: _View) -> None:
+        """Have the view look at its page; keep a picture of one that says nothing."""
+        try:
+            await view.watch(page)
+        except (TimeoutError, BrowserTimeoutError):
+            name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{time.time():.0f}{urlsplit(page.url).path}")
+            path = self._screenshots / f"{name}.png"
+            with suppress(BrowserError):
+                await page.screenshot(path=path)
+            logger.warning("%s is not what was expected: see %s", page.url, path)
+            raise
+
+    async def _close_page(self, context: str) -> None:
+        """Throw a context away with its last page, once pages go to the next one."""
+        self._pages_open[context] -= 1
+        is_used_up = self._opened // self._context_pages > int(context)
+        wrapper = self._browser.context_wrappers.get(context)
+        if is_used_up and not self._pages_open[context] and wrapper is not None:
+            with suppress(BrowserError):
+                await wrapper.context.close()
+
+
+class _View:
+    """What one page is opened for; it listens to the page's websocket."""
+
+    status = HTTPStatus.OK
+    body = b""
+    seconds = 60.0
+    """That looking takes at most."""
+
+    def __init__(self, request: Request, manners: Manners) -> None:
+        self.heard_at = time.monotonic()
+        """When the first answer came."""
+        self._url = request.url
+        self._manners = manners
+        self._has_heard = False
+
+    def listen(self, socket: WebSocket) -> None:
+        socket.on("framereceived", self._receive)
+
+    async def watch(self, page: Page) -> None:
+        """Look at the page until everything is known, and set status and body."""
+        raise NotImplementedError
+
+    def hear(self, room: str, lines: list[str]) -> None:
+        """Take a frame."""
+        raise NotImplementedError
+
+    def _receive(self, frame: Any) -> None:  # noqa: ANN401 -- text or bytes
+        if isinstance(frame, str):
+            self.hear(*split_frame(frame))
+
+    def _note_answer(self) -> None:
+        if not self._has_heard:
+            self._has_heard, self.heard_at = True, time.monotonic()
+
+
+class _ListPage(_View):
+    """The list of battles, asked by the page's own controls."""
+
+    def __init__(self, request: Request, manners: Manners) -> None:
+        super().__init__(request, manners)
+        # Each question is a click and an answer; a full list takes some hundred of them.
+        self.seconds = 10 * manners.patience
+        self._answers: asyncio.Queue[RoomList] = asyncio.Queue()
+        self._shown = Question()
+
+    def hear(self, room: str, lines: list[str]) -> None:
+        for line in [] if room else lines:
+            if (response := parse_query(line)) is not None and response[0] == "roomlist":
+                with suppress(BadReplyError):
+                    self._answers.put_nowait(parse_room_list(response[1]))
+                    self._note_answer()
+
+    async def watch(self, page: Page) -> None:
+        query = parse_qs(urlsplit(self._url).query)
+        formats = [name for name in query.get("formats", [""])[0].split(",") if name]
+        min_elo = int(query["min_elo"][0]) if "min_elo" in query else None
+        listing = Listing(formats, min_elo=min_elo)
+        # The page asks for all battles of itself.
+        answer = await self._answer()
+        while question := listing.next():
+            if question != self._shown:
+                answer = await self._ask(page, question)
+            listing.take(question, answer)
+        self.body = write_list(listing, total=None, min_elo=min_elo)
+
+    async def _ask(self, page: Page, question: Question) -> RoomList:
+        """Set what is different, one control after the other: each of them asks anew."""
+        answer = None
+        if question.min_elo != self._shown.min_elo:
+            await page.select_option("select[name=elofilter]", await _elo(page, question.min_elo))
+            answer = await self._answer()
+        if question.format != self._shown.format:
+            await page.click("button.formatselect")
+            await page.click(f"button[name=selectFormat][value='{question.format}']")
+            answer = await self._answer()
+        if question.prefix != self._shown.prefix or answer is None:
+            await page.fill("input[name=prefixsearch]", question.prefix)
+            await page.press("input[name=prefixsearch]", "Enter")
+            answer = await self._answer()
+        self._shown = question
+        return answer
+
+    async def _answer(self) -> RoomList:
+        return await asyncio.wait_for(self._answers.get(), self._manners.patience)
+
+
+class _RoomPage(_View):
+    """A battle, until it ends or we have waited long enough."""
+
+    def __init__(self, request: Request, manners: Manners, is_leaving: asyncio.Event) -> None:
+        super().__init__(request, manners)
+        self.seconds = manners.patience + manners.stay + manners.after_end
+        self._room = f"battle-{battle_of(request.url)}"
+        self._reader = RoomReader()
+        self._news = asyncio.Event()
+        self._is_leaving = is_leaving
+
+    def hear(self, room: str, lines: list[str]) -> None:
+        if room == self._room:
+            self._reader.feed(lines)
+            self._note_answer()
+            self._news.set()
+
+    async def watch(self, page: Page) -> None:
+        reader = self._reader
+        if not await self._wait("waiting", self._manners.patience):
+            raise TimeoutError(f"{page.url} joins no room")
+        await self._wait("running", self._manners.stay)
+        await self._wait("ended", self._manners.after_end)
+        self.status = STATUS.get(reader.state, HTTPStatus.NOT_FOUND)
+        self.body = "\n".join(reader.lines).encode()
+
+    async def _wait(self, state: str, seconds: float) -> bool:
+        """Wait as long as the room is in a state; tell whether it is in another."""
+        deadline = time.monotonic() + seconds
+        while self._reader.state == state and not self._reader.is_complete:
+            left = deadline - time.monotonic()
+            if left <= 0 or (self._is_leaving.is_set() and state != "waiting"):
+                return False
+            self._news.clear()
+            with suppress(TimeoutError):
+                # Short, so that the end of the crawl is noticed.
+                await asyncio.wait_for(self._news.wait(), min(left, 1.0))
+        return True
+
+
+async def _elo(page: Page, min_elo: int | None) -> str:
+    """Choose the highest minimum on offer that excludes none of the wanted battles."""
+    offered: list[str] = await page.eval_on_selector_all(
+        "select[name=elofilter] option", "options => options.map(option => option.value)"
+    )
+    fitting = [int(value) for value in offered if value.isdigit() and int(value) <= (min_elo or 0)]
+    return str(max(fitting)) if fitting else "none"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).partition("\n")[0]

@@ -1,0 +1,646 @@
+"""What is said to the battle server, and what becomes of its answers.
+
+Nothing waits: the loop's clock moves on whenever all would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Coroutine
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scrapy import Request
+from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
+from scrapy.http import Response
+from scrapy.settings import Settings
+
+from battles.dialogue import ShowdownDialogue
+from extensions.throttle import HeldError
+from extensions.websocket import LostError
+
+SITE = "wss://server/showdown/websocket"
+NOTICE = '|raw|<strong class="message-throttle-notice">Your message was not sent.</strong>'
+LOG = ["|player|p1|A|1|", "|player|p2|B|1|", "|turn|1"]
+SAID = re.compile(r"\|/(?:(?:join|leave) battle-\S+|autojoin [^ ]+|cmd (?:rooms|roomlist \S*))")
+
+
+class InstantLoop(asyncio.SelectorEventLoop):
+    """A loop that does not wait: its clock moves to what comes next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        select = self._selector.select
+
+        def skip(seconds: float | None) -> list:
+            assert seconds is not None, "it waits for what will never come"
+            self.now += max(0.0, seconds)
+            return select(0)
+
+        self._selector.select = skip
+
+    def time(self) -> float:
+        return self.now
+
+
+class Wire:
+    """A connection, and at its other end what the test wants to be said."""
+
+    def __init__(self, **given: object) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sent: list[str] = []
+        self.times: list[float] = []
+        self.has_left = asyncio.Event()
+        """Set when a room was left."""
+        self.answers = True
+        """Whether the server says anything."""
+        self.confirms = True
+        """Whether it says that a room is left."""
+        self.thrown_away = 0
+        """How many of the next messages the server throws away."""
+        self.live = {"battle-gen9ou-1": {"minElo": 1200}}
+        self.total: int | None = None
+        """Of all live battles; None for those that are listed."""
+        self.end: list[str] | None = ["|win|A"]
+        """What is said in a room one second after it is joined."""
+        self.dialogue = ShowdownDialogue(
+            self._send, Settings({"DOWNLOAD_TIMEOUT": 60.0, **given}), clock=self.loop.time
+        )
+        self._running = asyncio.create_task(self.dialogue.run())
+
+    @property
+    def joined(self) -> list[str]:
+        return [name for text in self.sent for name in _rooms(text, "join", "autojoin")]
+
+    @property
+    def left(self) -> list[str]:
+        return [name for text in self.sent for name in _rooms(text, "leave")]
+
+    def ask(self, question: str) -> asyncio.Task[Response]:
+        return asyncio.create_task(self.dialogue.answer(Request(f"{SITE}?{question}")))
+
+    def look(self, *numbers: int) -> list[asyncio.Task[Response]]:
+        return [self.ask(f"room=battle-gen9ou-{number}") for number in numbers]
+
+    def say(self, *lines: str, room: str = "") -> None:
+        self.dialogue.received("\n".join([f">{room}", *lines] if room else lines))
+
+    def say_later(self, seconds: float, *lines: str, room: str = "") -> None:
+        self.loop.call_later(seconds, lambda: self.say(*lines, room=room))
+
+    async def _send(self, text: str) -> None:
+        self.sent.append(text)
+        self.times.append(self.loop.time())
+        if self.left:
+            self.has_left.set()
+        if self.thrown_away:
+            self.thrown_away -= 1
+            self.say_later(0.01, NOTICE)
+        elif self.answers:
+            self._answer(text)
+
+    def _answer(self, text: str) -> None:
+        for room in _rooms(text, "join", "autojoin"):
+            self.say_later(0.1, "|init|battle", *LOG, room=room)
+            if self.end is not None:
+                self.say_later(1.1, *self.end, room=room)
+        for room in _rooms(text, "leave") if self.confirms else []:
+            self.say_later(0.1, "|deinit", room=room)
+        if text.startswith("|/cmd roomlist"):
+            self.say_later(0.2, f"|queryresponse|roomlist|{json.dumps({'rooms': self.live})}")
+        if text == "|/cmd rooms":
+            count = json.dumps({"battleCount": self.total or len(self.live)})
+            self.say_later(0.2, f"|queryresponse|rooms|{count}")
+
+
+def _rooms(text: str, *commands: str) -> list[str]:
+    command, _, names = text.partition(" ")
+    return names.split(",") if command.removeprefix("|/") in commands else []
+
+
+def play(scene: Coroutine) -> object:
+    with asyncio.Runner(loop_factory=InstantLoop) as runner:
+        return runner.run(scene)
+
+
+def names(first: int, last: int) -> list[str]:
+    return [f"battle-gen9ou-{number}" for number in range(first, last + 1)]
+
+
+# --- Messages -------------------------------------------------------------------------------------
+
+
+def test_two_messages_are_never_too_close():
+    async def scene() -> Wire:
+        wire = Wire()
+        await asyncio.gather(*wire.look(*range(40)), *(wire.ask("list") for _ in range(10)))
+        return wire
+
+    wire = play(scene())
+
+    assert len(wire.sent) > 40
+    assert min(b - a for a, b in pairwise(wire.times)) >= 0.6 - 1e-6
+
+
+def test_the_pause_between_messages_can_be_set():
+    async def scene() -> Wire:
+        wire = Wire(ROOMS_MESSAGE_INTERVAL=2.5)
+        await asyncio.gather(wire.ask("list"), *wire.look(1, 2))
+        return wire
+
+    wire = play(scene())
+
+    assert min(b - a for a, b in pairwise(wire.times)) >= 2.5 - 1e-6
+
+
+def test_a_fresh_connection_joins_sixteen_rooms_at_once_and_the_others_one_by_one():
+    async def scene() -> Wire:
+        wire = Wire()
+        await asyncio.gather(*wire.look(*range(20)))
+        await asyncio.gather(*wire.look(*range(100, 110)))
+        return wire
+
+    joins = [text for text in play(scene()).sent if "join" in text]
+
+    assert joins[0] == f"|/autojoin {','.join(names(0, 15))}"
+    assert joins[1:] == [f"|/join {room}" for room in [*names(16, 19), *names(100, 109)]]
+
+
+def test_one_room_alone_is_joined_by_itself():
+    async def scene() -> Wire:
+        wire = Wire()
+        await asyncio.gather(*wire.look(1))
+        await asyncio.gather(*wire.look(2, 3))
+        return wire
+
+    assert play(scene()).sent[0] == "|/join battle-gen9ou-1"
+
+
+def test_questions_go_before_rooms():
+    async def scene() -> Wire:
+        wire = Wire()
+        await asyncio.gather(*wire.look(1, 2), wire.ask("list"))
+        return wire
+
+    said = [text.partition(" ")[0] for text in play(scene()).sent]
+
+    assert said.index("|/autojoin") == said.count("|/cmd")
+
+
+@pytest.mark.parametrize("number", [1, 3, 8])
+def test_what_the_server_throws_away_is_sent_again(number):
+    async def scene() -> tuple[Wire, list]:
+        wire = Wire()
+        wire.thrown_away = number
+        return wire, await asyncio.gather(*wire.look(*range(20)), wire.ask("list"))
+
+    wire, answers = play(scene())
+
+    assert [answer.status for answer in answers] == [200] * 21
+    assert wire.dialogue.counts["thrown_away"] == number
+
+
+def test_after_a_message_was_thrown_away_there_is_silence():
+    async def scene() -> Wire:
+        wire = Wire()
+        wire.thrown_away = 1
+        await asyncio.gather(wire.ask("list"))
+        return wire
+
+    wire = play(scene())
+
+    assert wire.sent[:2] == ["|/cmd roomlist ,,"] * 2
+    assert wire.times[1] - wire.times[0] >= 3.0
+
+
+def test_what_was_answered_is_not_sent_again():
+    async def scene() -> Wire:
+        wire = Wire()
+        await wire.ask("list")
+        wire.say(NOTICE)
+        await asyncio.sleep(30)
+        return wire
+
+    assert play(scene()).sent.count("|/cmd roomlist ,,") == 1
+
+
+questions = st.lists(st.sampled_from(["list", "list&formats=gen9ou&min_elo=1000"]), max_size=3)
+
+
+@settings(deadline=None, max_examples=25)
+@given(questions, st.lists(st.integers(0, 99), unique=True, max_size=49), st.integers(0, 5))
+def test_nothing_is_said_but_what_a_guest_may_say(lists, rooms, thrown_away):
+    async def scene() -> tuple[Wire, list]:
+        wire = Wire()
+        wire.thrown_away = thrown_away
+        answers = await asyncio.gather(*wire.look(*rooms), *map(wire.ask, lists))
+        await asyncio.sleep(60)
+        return wire, answers
+
+    wire, answers = play(scene())
+
+    assert {answer.status for answer in answers} <= {200}
+    assert all(SAID.fullmatch(text) for text in wire.sent)
+    assert all(b - a >= 0.6 - 1e-6 for a, b in pairwise(wire.times))
+    assert sum(text.startswith("|/autojoin") for text in wire.sent) <= 1
+    assert set(wire.left) == set(wire.joined)
+
+
+# --- Rooms ----------------------------------------------------------------------------------------
+
+
+def test_a_battle_is_read_to_its_end():
+    async def scene() -> tuple[Wire, Response]:
+        wire = Wire()
+        [answer] = await asyncio.gather(*wire.look(1))
+        await asyncio.sleep(5)
+        return wire, answer
+
+    wire, answer = play(scene())
+
+    assert answer.status == 200
+    assert answer.text.splitlines() == [*LOG, "|win|A"]
+    assert wire.sent == ["|/join battle-gen9ou-1", "|/leave battle-gen9ou-1"]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "seconds"), [(2, 2.3), (1, 9.3), (0, 9.3)], ids=["both", "one", "none"]
+)
+def test_the_new_ratings_are_waited_for(ratings, seconds):
+    async def scene() -> tuple[float, Response]:
+        wire = Wire(ROOMS_AFTER_END=8.0)
+        wire.end = ["|rated|", "|win|A"]
+        for _ in range(ratings):
+            wire.say_later(2.2, "|raw|A's rating: 1 &rarr; <strong>2", room="battle-gen9ou-1")
+        begun = wire.loop.time()
+        [answer] = await asyncio.gather(*wire.look(1))
+        return wire.loop.time() - begun, answer
+
+    took, answer = play(scene())
+
+    assert took == pytest.approx(seconds, abs=0.2)
+    assert answer.text.count("rating: ") == ratings
+
+
+def test_a_battle_that_goes_on_is_left_after_a_while():
+    async def scene() -> tuple[float, Response]:
+        wire = Wire(ROOMS_STAY=120.0)
+        wire.end = None
+        begun = wire.loop.time()
+        [answer] = await asyncio.gather(*wire.look(1))
+        return wire.loop.time() - begun, answer
+
+    took, answer = play(scene())
+
+    assert took == pytest.approx(120.2, abs=0.2)
+    assert (answer.status, answer.text.splitlines()) == (200, LOG)
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["|noinit|nonexistent|The room does not exist."], 404),
+        (["|noinit|namerequired|The room requires a login."], 403),
+        (["|init|battle", "|turn|1", "|noinit|rename|battle-gen9ou-1-xpw|A"], 403),
+        (["|init|battle", "|turn|1", "|deinit"], 403),
+        (["|init|battle", "|turn|1", "|expire|"], 200),
+    ],
+    ids=["gone", "refused", "renamed", "hidden", "expired"],
+)
+def test_the_status_says_what_became_of_a_room(lines, status):
+    async def scene() -> Response:
+        wire = Wire()
+        wire.answers = False
+        wire.say_later(1.0, *lines, room="battle-gen9ou-1")
+        [answer] = await asyncio.gather(*wire.look(1))
+        return answer
+
+    assert play(scene()).status == status
+
+
+def test_a_room_of_a_full_connection_is_lost_to_another():
+    async def scene() -> None:
+        wire = Wire()
+        wire.answers = False
+        wire.say_later(1.0, "|noinit||You can only join 50 rooms.", room="battle-gen9ou-1")
+        await asyncio.gather(*wire.look(1))
+
+    with pytest.raises(LostError):
+        play(scene())
+
+
+def test_the_latency_is_the_time_of_the_answer_without_our_own_turn():
+    async def scene() -> list[float]:
+        wire = Wire()
+        requests = [Request(f"{SITE}?room={room}") for room in names(1, 20)]
+        await asyncio.gather(*map(wire.dialogue.answer, requests))
+        return [request.meta["download_latency"] for request in requests]
+
+    assert play(scene()) == pytest.approx([0.1] * 20)
+
+
+def test_a_connection_takes_as_many_rooms_as_it_may():
+    room, listing = Request(f"{SITE}?room=battle-gen9ou-100"), Request(f"{SITE}?list")
+
+    async def scene() -> list[bool]:
+        wire = Wire()
+        accepted = [wire.dialogue.accepts(room)]
+        wire.look(*range(48))
+        await asyncio.sleep(0)
+        accepted.append(wire.dialogue.accepts(room))
+        wire.look(48)
+        await asyncio.sleep(0)
+        return [*accepted, wire.dialogue.accepts(room), wire.dialogue.accepts(listing)]
+
+    assert play(scene()) == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("is_confirmed", "seconds", "has_room"),
+    [(True, 0.0, False), (True, 1.0, True), (False, 4.9, False), (False, 6.0, True)],
+    ids=["not left yet", "left", "not confirmed", "overdue"],
+)
+def test_a_room_keeps_its_place_until_it_is_left(is_confirmed, seconds, has_room):
+    async def scene() -> bool:
+        wire = Wire(ROOMS_PER_CONNECTION=1)
+        wire.confirms = is_confirmed
+        await asyncio.gather(*wire.look(1))
+        await asyncio.sleep(seconds)
+        return wire.dialogue.accepts(Request(f"{SITE}?room=battle-gen9ou-2"))
+
+    assert play(scene()) is has_room
+
+
+@pytest.mark.parametrize(
+    ("pause", "is_confirmed", "joins"),
+    [(0.0, True, 1), (0.05, True, 2), (3.0, False, 2)],
+    ids=["before it is left", "while it is left", "when the server does not say so"],
+)
+def test_a_room_can_be_looked_into_again(pause, is_confirmed, joins):
+    async def scene() -> tuple[Wire, Response]:
+        wire = Wire(ROOMS_STAY=0.45)
+        wire.end, wire.confirms = None, is_confirmed
+        await asyncio.gather(*wire.look(1))
+        if pause:
+            await wire.has_left.wait()
+            await asyncio.sleep(pause)
+        [answer] = await asyncio.gather(*wire.look(1))
+        return wire, answer
+
+    wire, answer = play(scene())
+
+    assert (answer.status, answer.text.splitlines()) == (200, LOG)
+    assert len(wire.joined) == joins
+
+
+# --- The list -------------------------------------------------------------------------------------
+
+
+def listed(answer: Response) -> dict:
+    return json.loads(answer.body)
+
+
+def test_a_list_names_the_rooms_and_how_many_there_are():
+    async def scene() -> Response:
+        return await Wire().ask("list&formats=&min_elo=")
+
+    assert listed(play(scene())) == {
+        "rooms": {"gen9ou-1": 1200},
+        "total": 1,
+        "questions": 1,
+        "is_cut": False,
+    }
+
+
+def test_a_list_is_of_the_formats_and_ratings_asked_for():
+    async def scene() -> tuple[Wire, Response]:
+        wire = Wire()
+        return wire, await wire.ask("list&formats=gen9ou,gen1ou&min_elo=1500")
+
+    wire, answer = play(scene())
+
+    assert [text for text in wire.sent if "roomlist" in text] == [
+        "|/cmd roomlist gen1ou,1500,",
+        "|/cmd roomlist gen9ou,1500,",
+    ]
+    assert listed(answer)["total"] is None
+
+
+def test_a_full_list_is_split():
+    async def scene() -> tuple[Wire, Response]:
+        wire = Wire()
+        wire.say("|formats|,1|S|[Gen 9] OU,e|[Gen 1] OU,e")
+        wire.live = {f"battle-gen9ou-{n}": {} for n in range(100)}
+        asked = wire.ask("list")
+        await asyncio.sleep(0.5)
+        wire.live = {f"battle-gen9ou-{n}": {} for n in range(99)}
+        return wire, await asked
+
+    wire, answer = play(scene())
+
+    assert wire.sent == ["|/cmd roomlist ,,", "|/cmd roomlist gen9ou,,", "|/cmd rooms"]
+    assert (len(listed(answer)["rooms"]), listed(answer)["questions"]) == (100, 2)
+
+
+def test_when_battles_are_missing_all_formats_are_asked_for():
+    async def scene() -> Wire:
+        wire = Wire()
+        wire.say("|formats|,1|S|[Gen 9] OU,e|[Gen 1] OU,e")
+        wire.live = {f"battle-gen9ou-{n}": {} for n in range(100)}
+        wire.total = 150
+        asked = wire.ask("list")
+        await asyncio.sleep(0.5)
+        wire.live = {f"battle-gen9ou-{n}": {} for n in range(50, 70)}
+        await asked
+        return wire
+
+    assert "|/cmd roomlist gen1ou,," in play(scene()).sent
+
+
+def test_a_late_or_strange_answer_is_nobodys():
+    async def scene() -> Response:
+        wire = Wire()
+        wire.say('|queryresponse|roomlist|{"rooms":{}}', "|queryresponse|userdetails|{}", "x")
+        return await wire.ask("list")
+
+    assert listed(play(scene()))["rooms"] == {"gen9ou-1": 1200}
+
+
+# --- What goes wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [("list", "no answer"), ("room=battle-gen9ou-1", "the server does not let us in")],
+)
+def test_a_server_that_says_nothing_times_out(question, message):
+    async def scene() -> None:
+        wire = Wire(DOWNLOAD_TIMEOUT=30.0)
+        wire.answers = False
+        await wire.ask(question)
+
+    with pytest.raises(DownloadTimeoutError, match=message):
+        play(scene())
+
+
+def test_after_a_time_out_the_next_question_is_asked():
+    async def scene() -> list:
+        wire = Wire()
+        wire.answers = False
+        first, second = wire.ask("list"), wire.ask("list")
+        wire.loop.call_later(50, lambda: setattr(wire, "answers", True))
+        return await asyncio.gather(first, second, return_exceptions=True)
+
+    first, second = play(scene())
+
+    assert isinstance(first, DownloadTimeoutError)
+    assert second.status == 200
+
+
+def test_whoever_waits_on_a_lost_connection_is_told():
+    async def scene() -> tuple[list, bool]:
+        wire = Wire()
+        wire.end = None
+        watched = wire.look(1, 2)
+        await asyncio.sleep(5)
+        wire.answers = False
+        waiting = [*watched, *wire.look(3), wire.ask("list"), wire.ask("list")]
+        wire.loop.call_later(10, wire.dialogue.lost)
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+        return outcomes, wire.dialogue.accepts(Request(f"{SITE}?list"))
+
+    outcomes, accepts = play(scene())
+
+    assert [type(outcome) for outcome in outcomes] == [LostError] * 5
+    assert not accepts
+
+
+def test_a_lost_connection_takes_no_questions():
+    async def scene() -> list:
+        wire = Wire()
+        wire.dialogue.lost()
+        return await asyncio.gather(wire.ask("list"), *wire.look(1), return_exceptions=True)
+
+    assert [type(outcome) for outcome in play(scene())] == [LostError, LostError]
+
+
+def test_leaving_takes_what_there_is_and_puts_off_the_rest():
+    async def scene() -> list:
+        wire = Wire()
+        wire.end = None
+        watched = wire.look(1)
+        await asyncio.sleep(5)
+        wire.answers = False
+        watched += wire.look(2)
+        wire.loop.call_later(1, wire.dialogue.leave)
+        begun = wire.loop.time()
+        outcomes = await asyncio.gather(*watched, return_exceptions=True)
+        return [*outcomes, wire.loop.time() - begun]
+
+    watched, waiting, took = play(scene())
+
+    assert (watched.status, watched.text.splitlines()) == (200, LOG)
+    assert isinstance(waiting, HeldError)
+    assert took < 2
+
+
+def test_whatever_is_said_changes_nothing_for_others():
+    async def scene() -> tuple[Wire, Response]:
+        wire = Wire()
+        asked = wire.ask("list")
+        for frame in ["", ">", ">x", "\n\n", "|", ">battle-gen9ou-9\n|win|A", "x" * 10_000_000]:
+            wire.dialogue.received(frame)
+        return wire, await asked
+
+    wire, answer = play(scene())
+
+    assert answer.status == 200
+    assert wire.dialogue.counts["unknown"] > 0
+
+
+# --- What went wrong once -------------------------------------------------------------------------
+
+
+def test_who_asks_for_a_room_that_is_being_joined_waits_for_it():
+    async def scene():
+        wire = Wire()
+        return await asyncio.gather(*wire.look(1, 1))
+
+    assert [a.status for a in play(scene())] == [200, 200]
+
+
+def test_a_room_whose_joining_timed_out_can_be_asked_for_again():
+    async def scene():
+        wire = Wire(DOWNLOAD_TIMEOUT=1.0)
+        wire.thrown_away = 1
+        await asyncio.gather(*wire.look(1), return_exceptions=True)
+        [second] = await asyncio.gather(*wire.look(1), return_exceptions=True)
+        return second
+
+    second = play(scene())
+    assert not isinstance(second, KeyError), repr(second)
+
+
+def test_a_room_that_was_left_is_not_left_again_when_it_is_joined_again():
+    async def scene():
+        wire = Wire(ROOMS_STAY=1.0)
+        wire.end = None
+        await asyncio.gather(*wire.look(1))
+        await asyncio.sleep(2)
+        asked = wire.look(1)
+        wire.say_later(0.7, NOTICE)
+        await asyncio.gather(*asked)
+        await asyncio.sleep(10)
+        return wire
+
+    wire = play(scene())
+    assert wire.left == ["battle-gen9ou-1"] * 2
+
+
+def test_what_a_spectator_says_is_no_notice():
+    async def scene():
+        wire = Wire()
+        wire.say_later(0.5, "|c|Z|message-throttle-notice", room="battle-gen9ou-1")
+        [a] = await asyncio.gather(*wire.look(1))
+        return wire, a
+
+    wire, answer = play(scene())
+    assert wire.dialogue.counts["thrown_away"] == 0
+    assert "|c|Z|message-throttle-notice" in answer.text
+
+
+def test_a_list_that_is_none_is_a_download_error():
+    async def scene():
+        wire = Wire()
+        wire.answers = False
+        wire.say_later(1.0, "|queryresponse|roomlist|null")
+        return (await asyncio.gather(wire.ask("list"), return_exceptions=True))[0]
+
+    assert isinstance(play(scene()), DownloadFailedError)
+
+
+def test_a_join_that_was_never_sent_is_no_latency():
+    async def scene():
+        wire = Wire(DOWNLOAD_TIMEOUT=5.0)
+        wire.dialogue._silent_until = wire.loop.time() + 60
+        await asyncio.gather(*wire.look(1), return_exceptions=True)
+        return wire.dialogue.latency
+
+    assert play(scene()) < 10
+
+
+def test_a_room_that_two_watch_is_left_by_the_last():
+    async def scene():
+        wire = Wire(ROOMS_STAY=20.0)
+        wire.end = None
+        first = wire.look(1)
+        await asyncio.sleep(10)
+        second = wire.look(1)
+        return await asyncio.gather(*first, *second)
+
+    assert [a.status for a in play(scene())] == [200, 200]
