@@ -51,6 +51,7 @@ STATUS: dict[State, HTTPStatus] = {
     "gone": HTTPStatus.NOT_FOUND,
     "hidden": HTTPStatus.FORBIDDEN,
 }
+_QUESTION = "/cmd "
 _AUTOJOIN = 16
 """Rooms that one message may join, on a connection that has joined none."""
 _GATHER = 0.1
@@ -146,6 +147,8 @@ class ShowdownDialogue:
         self._asked: tuple[str, asyncio.Future[Any]] | None = None
         """The kind of question that is on its way: answers do not say which they are for."""
         self._outbox: deque[_Message] = deque()
+        self._questions: deque[_Message] = deque()
+        self._has_asked = False
         self._has_mail = asyncio.Event()
         self._sent: deque[tuple[float, _Message]] = deque()
         self._silent_until = 0.0
@@ -164,6 +167,9 @@ class ShowdownDialogue:
         else:
             for line in lines:
                 self._hear(line)
+
+    def load(self) -> int:
+        return len(self._outbox) + len(self._questions)
 
     def accepts(self, request: Request) -> bool:
         if self._is_lost:
@@ -212,26 +218,33 @@ class ShowdownDialogue:
 
     # --- Messages ---------------------------------------------------------------------------------
 
-    def _post(
-        self, text: str, is_wanted: Callable[[], bool], *, is_urgent: bool = False
-    ) -> _Message:
+    def _post(self, text: str, is_wanted: Callable[[], bool]) -> _Message:
         message = _Message(text, is_wanted)
-        if is_urgent:
-            self._outbox.appendleft(message)
-        else:
-            self._outbox.append(message)
+        self._box(message).append(message)
         self._has_mail.set()
         return message
 
+    def _box(self, message: _Message) -> deque[_Message]:
+        return self._questions if message.text.startswith(_QUESTION) else self._outbox
+
     def _next(self) -> _Message | None:
-        while self._outbox and not self._outbox[0].is_wanted():
-            self._outbox.popleft()
-        if not self._outbox:
-            self._has_mail.clear()
-            return None
-        if not self._has_joined and self._outbox[0].text.startswith("/join "):
+        """Take questions and all else in turn: neither must wait for the last of the other."""
+        boxes = (
+            [self._outbox, self._questions] if self._has_asked else [self._questions, self._outbox]
+        )
+        for box in boxes:
+            while box and not box[0].is_wanted():
+                box.popleft()
+            if box:
+                self._has_asked = box is self._questions
+                return self._take(box)
+        self._has_mail.clear()
+        return None
+
+    def _take(self, box: deque[_Message]) -> _Message:
+        if not self._has_joined and box[0].text.startswith("/join "):
             return self._join_at_once()
-        return self._outbox.popleft()
+        return box.popleft()
 
     def _join_at_once(self) -> _Message:
         """Join the rooms that wait in one message, which the server allows once."""
@@ -254,8 +267,9 @@ class ShowdownDialogue:
         now = self._clock()
         unsure = [message for at, message in self._sent if now - at < _UNSURE]
         self._sent.clear()
-        again = [message for message in unsure if message.is_wanted()]
-        self._outbox.extendleft(reversed(again))
+        for message in reversed(unsure):
+            if message.is_wanted():
+                self._box(message).appendleft(message)
         self._has_mail.set()
         self._silent_until = now + _BACK_OFF
 
@@ -289,8 +303,7 @@ class ShowdownDialogue:
                 raise LostError
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._asked = kind, answer
-            # A room stays for minutes; a short battle is on the list for seconds.
-            message = self._post(command, lambda: not answer.done(), is_urgent=True)
+            message = self._post(command, lambda: not answer.done())
             try:
                 value = await asyncio.wait_for(answer, self._manners.patience)
             except TimeoutError as error:
@@ -365,7 +378,8 @@ class ShowdownDialogue:
 
     async def _join(self, room: str, visit: _Visit) -> bool:
         """Knock, and tell whether somebody answered, if only to send us away."""
-        reader, in_turn = visit.reader, self._manners.interval * len(self._outbox)
+        # Every other message may be a question.
+        reader, in_turn = visit.reader, 2 * self._manners.interval * len(self._outbox)
         join = self._post(f"/join {room}", lambda: reader.state == "waiting" and not self._is_lost)
         has_answer = await self._wait(visit, self._manners.patience + in_turn)
         if has_answer and join.sent_at:

@@ -57,6 +57,9 @@ class Dialogue(Protocol):
     def accepts(self, request: Request) -> bool:
         """Tell whether there is room for one more request."""
 
+    def load(self) -> int:
+        """Return how much waits to be sent: of several, the one with the least is asked."""
+
     async def answer(self, request: Request) -> Response:
         """Ask, and return the answer.
 
@@ -260,8 +263,8 @@ class _Lines:
             if not line.is_open:
                 self._account(line)
         self._lines = [line for line in self._lines if line.is_open]
-        rooms = (line.dialogue for line in self._lines if line.dialogue.accepts(request))
-        return next(rooms, None)
+        rooms = [line.dialogue for line in self._lines if line.dialogue.accepts(request)]
+        return min(rooms, key=lambda dialogue: dialogue.load(), default=None)
 
     async def _open(self) -> None:
         now = time.monotonic()

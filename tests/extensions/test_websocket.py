@@ -47,6 +47,9 @@ class EchoDialogue:
             if frame.startswith(text) and not answer.done():
                 answer.set_result(frame)
 
+    def load(self) -> int:
+        return len(self._asked)
+
     def accepts(self, request: Request) -> bool:  # noqa: ARG002 -- it takes any
         return not self.is_lost and len(self._asked) < self.most
 
