@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from battles.parsers.names import battle_of
 from extensions.inspection import find
 
 if TYPE_CHECKING:
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
     from battles.index import BattleIndex
 
 
-def explain(
-    redis: Redis, index: BattleIndex, battle_id: str, site: str, queues: Iterable[str]
-) -> list[str]:
+def explain(redis: Redis, index: BattleIndex, battle_id: str, queues: Iterable[str]) -> list[str]:
     """Return lines that say where the battle is; the queues are given by their namespaces."""
     lines = []
     row = index.find([battle_id]).get(battle_id)
@@ -27,7 +26,7 @@ def explain(
             f"line {place.line}; fetched at {row.fetched_at}"
         )
     for namespace in queues:
-        found = find(redis, namespace, f"{site.rstrip('/')}/{battle_id}.json")
+        found = find(redis, namespace, lambda url: battle_of(url) == battle_id)
         lines += [f"{entry.where} in {namespace}, {entry.lane}: {entry.detail}" for entry in found]
     return lines or [
         "not archived, not in a queue, no dead letter: it was never listed, or was gone when asked "

@@ -13,7 +13,7 @@ from extensions.keys import LANES, QueueKeys
 from extensions.queue import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from redis import Redis
 
@@ -32,9 +32,9 @@ class Found:
     """Who holds it, when it is due, or why it died."""
 
 
-def find(redis: Redis, namespace: str, url: str) -> list[Found]:
-    """Find the requests for an address; reads the whole queue."""
-    return [entry for entry in _entries(redis, QueueKeys(namespace)) if entry.url == url]
+def find(redis: Redis, namespace: str, is_wanted: Callable[[str], bool]) -> list[Found]:
+    """Find the requests whose address is wanted; reads the whole queue."""
+    return [entry for entry in _entries(redis, QueueKeys(namespace)) if is_wanted(entry.url)]
 
 
 def hosts(redis: Redis, namespace: str, *, limit: int = 100_000) -> dict[str, Counter[str]]:

@@ -66,8 +66,7 @@ class Command(ScrapyCommand):
         settings = self.settings
         assert settings is not None  # noqa: S101 -- Scrapy has set it by now
         queues = [namespace_of(settings, spider) for spider in get_spider_loader(settings).list()]
-        site = settings["SHOWDOWN_REPLAY_URL"]
-        lines = explain(connect(settings), corpus.index, battle_id, site, queues)
+        lines = explain(connect(settings), corpus.index, battle_id, queues)
         if as_json:
             print_json({"id": battle_id, "known": lines})
         else:

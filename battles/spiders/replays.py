@@ -23,7 +23,7 @@ from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.search import parse_search
-from extensions.retry import give_up, retry_later
+from extensions.retry import give_up, look_again, retry_later
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
 _ARGUMENTS = ("formats", "users", "since", "until", "limit", "follow")
+_LOOKS = 6
+"""At a replay that was saved in mid-battle; the longest battles last an hour."""
 _SEARCH_PRIORITY = 10
 """Discovery before downloads."""
 
@@ -48,6 +50,8 @@ class ReplaysSpider(scrapy.Spider):
     Settings:
         SHOWDOWN_REPLAY_URL (https://replay.pokemonshowdown.com): the replay site.
         REPLAYS_INTERVAL (60.0): seconds between two looks for new replays, with `follow`.
+        REPLAYS_AGAIN (600.0): seconds until the next look at a replay that was saved in mid-battle,
+            with `follow`.
         REPLAYS_OVERLAP (3600): seconds each look goes back beyond the one before: replays become
             public late.
 
@@ -113,10 +117,21 @@ class ReplaysSpider(scrapy.Spider):
         url, now = response.url, int(time.time())
         battle_id = battle_of(response.request.url) if response.request else None
         try:
-            yield parse_replay(response.body, asked=battle_id or "", url=url, fetched_at=now)
+            battle = parse_replay(response.body, asked=battle_id or "", url=url, fetched_at=now)
+            yield self._later(response.request, battle) or battle
         except (BadReplyError, RefusedError) as error:
             again = self._again(response, error)
             yield again or Unreadable(asked=battle_id or "", url=url, reason=str(error))
+
+    def _later(self, request: scrapy.Request | None, battle: Battle) -> scrapy.Request | None:
+        """Return the next look at a replay that was saved in mid-battle, for those who wait."""
+        is_whole = battle.ended is not None or not battle.log
+        if request is None or is_whole or not self.is_watching:
+            return None
+        if request.meta.get("look_times", 0) >= _LOOKS:
+            return None
+        self._count("replays/not_ended_yet")
+        return look_again(request, self.settings.getfloat("REPLAYS_AGAIN", 600.0))
 
     def search_failed(self, failure: Failure) -> None:
         """Say which battles stay unknown because a search page cannot be had."""

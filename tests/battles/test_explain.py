@@ -20,8 +20,8 @@ def queue(redis, clock) -> RequestQueue:
 def told(archive, redis):
     """Explain a battle, with the replays' queue and another."""
 
-    def tell(battle_id: str, site: str = SITE) -> list[str]:
-        return explain(redis, archive.index, battle_id, site, ["replays:queue", "rooms:queue"])
+    def tell(battle_id: str) -> list[str]:
+        return explain(redis, archive.index, battle_id, ["replays:queue", "rooms:queue"])
 
     return tell
 
@@ -37,12 +37,16 @@ def test_a_stored_battle_is_told_with_where_its_bytes_are(told, archive, battles
     ]
 
 
-@pytest.mark.parametrize("site", [SITE, f"{SITE}/"], ids=["without", "with a slash"])
-def test_a_battle_on_its_way_is_told_with_where_it_is(told, queue, clock, site):
+@pytest.mark.parametrize(
+    "url",
+    [f"{SITE}/gen9ou-1.json", "wss://server.example/showdown/websocket?room=battle-gen9ou-1"],
+    ids=["replay", "room"],
+)
+def test_a_battle_on_its_way_is_told_with_where_it_is(told, queue, clock, url):
     clock.now = 1_800_000_000.0
-    queue.commit([Add(2, {"url": f"{SITE}/gen9ou-1.json"}, delay=60.0)])
+    queue.commit([Add(2, {"url": url}, delay=60.0)])
 
-    lines = told("gen9ou-1", site)
+    lines = told("gen9ou-1")
 
     assert lines == ["delayed in replays:queue, downloads: due at 1800000060"]
 

@@ -32,7 +32,7 @@ def bury(queue: RequestQueue, url: str = URL, **changes) -> None:
 def test_a_waiting_request_is_found_with_when_it_came(redis):
     redis.xadd(QueueKeys("test").lanes[2], {"url": URL}, id="1795294032999-0")
 
-    found = find(redis, "test", URL)
+    found = find(redis, "test", URL.__eq__)
 
     assert found == [Found(URL, "queued", "backfill", "since 1795294033")]
 
@@ -41,7 +41,7 @@ def test_a_leased_request_is_found_with_its_holder(queue, redis):
     queue.commit([add()])
     queue.lease(1)
 
-    found = find(redis, "test", URL)
+    found = find(redis, "test", URL.__eq__)
 
     assert found == [Found(URL, "leased", "downloads", "by ann, delivery 1")]
 
@@ -50,7 +50,7 @@ def test_a_delayed_request_is_found_with_when_it_is_due(queue, redis, clock):
     clock.now = 1_800_000_000.0
     queue.commit([add(lane=1, delay=60.0)])
 
-    found = find(redis, "test", URL)
+    found = find(redis, "test", URL.__eq__)
 
     assert found == [Found(URL, "delayed", "discovery", "due at 1800000060")]
 
@@ -58,7 +58,7 @@ def test_a_delayed_request_is_found_with_when_it_is_due(queue, redis, clock):
 def test_a_dead_request_is_found_with_why_it_died(queue, redis):
     bury(queue)
 
-    found = find(redis, "test", URL)
+    found = find(redis, "test", URL.__eq__)
 
     assert found == [Found(URL, "dead", "discovery", "letter 1: HTTP 500")]
 
@@ -66,13 +66,13 @@ def test_a_dead_request_is_found_with_why_it_died(queue, redis):
 def test_only_requests_for_the_address_are_found(queue, redis):
     queue.commit([add(f"{URL}/other"), add(), add(f"{URL}/more")])
 
-    found = find(redis, "test", URL)
+    found = find(redis, "test", URL.__eq__)
 
     assert [one.url for one in found] == [URL]
 
 
 def test_nothing_is_found_in_a_queue_that_is_not_there(redis):
-    assert find(redis, "nothing", URL) == []
+    assert find(redis, "nothing", URL.__eq__) == []
 
 
 def test_a_long_lane_is_read_in_parts(queue, redis, monkeypatch):

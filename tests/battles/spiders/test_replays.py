@@ -504,3 +504,28 @@ def test_a_battle_published_again_is_asked_for_once(spider_of):
     battles = walk(spider_of(), site)
 
     assert sorted(battles) == sorted(site.public_ids)
+
+
+UNFINISHED = json.dumps({"id": "gen9ou-1", "log": "|turn|1", "private": 0}).encode()
+
+
+@pytest.mark.parametrize(("looks", "is_last"), [(0, False), (5, False), (6, True)])
+def test_who_follows_looks_again_at_a_replay_saved_in_mid_battle(spider_of, looks, is_last):
+    spider = spider_of({"REPLAYS_AGAIN": 300}, follow="1")
+    request = Request(f"{SITE}/gen9ou-1.json", spider.parse_battle, meta={"look_times": looks})
+
+    [output] = called(request, UNFINISHED)
+
+    if is_last:
+        assert isinstance(output, Battle)
+    else:
+        assert output.url == request.url
+        assert (output.meta["look_times"], output.meta["delay"]) == (looks + 1, 300.0)
+
+
+def test_who_does_not_follow_does_not_wait_for_the_end_of_a_battle(spider_of):
+    request = Request(f"{SITE}/gen9ou-1.json", spider_of().parse_battle)
+
+    [output] = called(request, UNFINISHED)
+
+    assert isinstance(output, Battle)
