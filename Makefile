@@ -22,9 +22,10 @@ demo-live: .venv/main
 crawl: .venv/main
 	CONTACT='$(CONTACT)' .venv/bin/scrapy crawl replays -a formats='$(FORMATS)' -a limit='$(LIMIT)'
 
-# Three at a time, on two cores: many of the tests wait for real processes.
+# Four at a time, also on two cores: many of the tests wait for real processes.
 test: check $(if $(CI),.venv-s3/done)
-	.venv/bin/pytest --numprocesses 3 --dist worksteal
+	.venv/bin/pytest --numprocesses 4 --dist worksteal -m 'not quiet' --durations 15
+	.venv/bin/pytest -m quiet
 
 check: .venv/test
 	.venv/bin/ruff check

@@ -257,30 +257,39 @@ def test_a_folder_may_be_called(embedded_in, tmp_path, name):
 
 
 @pytest.fixture
-def deep_folder(tmp_path, monkeypatch) -> Path:
+def temporary_folder(monkeypatch):
+    """A temporary folder of the test's own, not as deep as pytest's."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        yield Path(folder)
+
+
+@pytest.fixture
+def deep_folder(tmp_path, temporary_folder) -> Path:
     """A folder whose sockets the kernel would refuse."""
-    (tmp_path / "t").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "t"))
+    assert temporary_folder.is_dir()
     return tmp_path / ("deep" * 25)
 
 
 def test_a_socket_path_that_is_too_long_moves_to_the_temporary_folder(
-    embedded_in, deep_folder, tmp_path
+    embedded_in, deep_folder, temporary_folder
 ):
     url = embedded_in(deep_folder).start()
 
     assert answers(url)
-    assert url.startswith(f"unix://{tmp_path}/t/redis-{os.getuid()}-")
+    assert url.startswith(f"unix://{temporary_folder}/redis-{os.getuid()}-")
 
 
 def test_processes_agree_on_the_socket_of_a_deep_folder(embedded_in, deep_folder):
     assert embedded_in(deep_folder).start() == embedded_in(deep_folder).start()
 
 
-def test_nobody_else_may_enter_the_folder_of_a_moved_socket(embedded_in, deep_folder, tmp_path):
+def test_nobody_else_may_enter_the_folder_of_a_moved_socket(
+    embedded_in, deep_folder, temporary_folder
+):
     embedded_in(deep_folder).start()
 
-    [folder] = (tmp_path / "t").iterdir()
+    [folder] = temporary_folder.iterdir()
     assert folder.stat().st_mode & 0o777 == 0o700
 
 

@@ -31,7 +31,7 @@ class Players:
 
     def wait(self) -> None:
         """Wait until the last battle is over."""
-        assert self.process.wait(200) == 0
+        assert self.process.wait(300) == 0
 
     def played(self) -> dict[str, dict]:
         """What the bots saw of each battle, by its id."""

@@ -46,6 +46,7 @@ def watch(fleet, seconds: float) -> list[float]:
     return [time for time in arrivals(fleet) if begin <= time < begin + seconds]
 
 
+@pytest.mark.quiet
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_any_number_of_workers_keeps_one_limit_and_uses_it(fleet_of, capsys, workers):
     fleet = fleet_of("--latency", "0.02", "--battles", "6000", **LIMITED)
@@ -62,6 +63,7 @@ def test_any_number_of_workers_keeps_one_limit_and_uses_it(fleet_of, capsys, wor
     assert used >= 0.95
 
 
+@pytest.mark.quiet
 def test_the_limit_holds_while_workers_die_and_come(fleet_of, capsys):
     fleet = fleet_of("--latency", "0.02", "--battles", "6000", **LIMITED)
     doomed = fleet.start("follow=1")
@@ -80,6 +82,7 @@ def test_the_limit_holds_while_workers_die_and_come(fleet_of, capsys):
     assert used >= 0.95 - 0.3 / SECONDS
 
 
+@pytest.mark.quiet
 def test_a_new_limit_reaches_a_running_worker_within_a_second(fleet_of):
     fleet = fleet_of("--latency", "0.02", "--battles", "6000", **LIMITED)
     fleet.start("follow=1")
