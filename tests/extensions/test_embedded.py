@@ -272,7 +272,7 @@ def deep_folder(tmp_path, temporary_folder) -> Path:
 
 
 def test_a_socket_path_that_is_too_long_moves_to_the_temporary_folder(
-    embedded_in, deep_folder, temporary_folder
+    deep_folder, embedded_in, temporary_folder
 ):
     url = embedded_in(deep_folder).start()
 
@@ -280,12 +280,12 @@ def test_a_socket_path_that_is_too_long_moves_to_the_temporary_folder(
     assert url.startswith(f"unix://{temporary_folder}/redis-{os.getuid()}-")
 
 
-def test_processes_agree_on_the_socket_of_a_deep_folder(embedded_in, deep_folder):
+def test_processes_agree_on_the_socket_of_a_deep_folder(deep_folder, embedded_in):
     assert embedded_in(deep_folder).start() == embedded_in(deep_folder).start()
 
 
 def test_nobody_else_may_enter_the_folder_of_a_moved_socket(
-    embedded_in, deep_folder, temporary_folder
+    deep_folder, embedded_in, temporary_folder
 ):
     embedded_in(deep_folder).start()
 
@@ -294,7 +294,7 @@ def test_nobody_else_may_enter_the_folder_of_a_moved_socket(
 
 
 def test_a_moved_socket_in_a_folder_of_somebody_else_is_refused(
-    embedded_in, deep_folder, monkeypatch
+    deep_folder, embedded_in, monkeypatch
 ):
     monkeypatch.setattr("extensions.embedded.os.getuid", lambda: os.geteuid() + 1)
 
