@@ -27,11 +27,21 @@ from scrapy_playwright.page import PageMethod
 
 from battles.dialogue import STATUS, Manners, write_list
 from battles.listing import Listing, Question
-from battles.parsers.frames import RoomList, RoomReader, parse_query, parse_room_list, split_frame
+from battles.parsers.frames import (
+    RoomList,
+    RoomReader,
+    parse_query,
+    parse_room_list,
+    room_of,
+    split_frame,
+)
 from battles.parsers.names import battle_of
 from battles.parsers.reply import BadReplyError
-from extensions.http_download import HttpDownloadHandler
+from extensions.gated_download import GatedDownloadHandler
+from extensions.hosts import host_of
+from extensions.robots import RobotsTxtMiddleware
 from extensions.signals import leaving
+from extensions.throttle import HeldError
 
 if TYPE_CHECKING:
     from playwright.async_api import Page, WebSocket
@@ -41,12 +51,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _LIST = "/battles"
+_FAREWELL = 5.0
+"""Seconds for a page, a context or the browser to close."""
 _MARGIN = 30.0
 """Seconds for a page to open and close, beside what it is looked at for."""
 
 
-class BrowserDownloadHandler(HttpDownloadHandler):
-    """A download handler that opens the web client's pages in a browser, and fetches all others.
+class BrowserDownloadHandler(GatedDownloadHandler):
+    """A download handler in the place of the websocket's: opens the web client's pages instead.
+
+    The pages are asked for only if the client's robots.txt allows it.
 
     Settings:
         SHOWDOWN_CLIENT_URL: the web client.
@@ -71,49 +85,71 @@ class BrowserDownloadHandler(HttpDownloadHandler):
         crawler.signals.connect(self._leave, leaving)
 
     async def fetch(self, request: Request) -> Response:
-        address = request.url.partition("?")[0]
-        if address == f"{self._client}{_LIST}":
-            return await self._look(request, _ListPage(request, self._manners))
-        if address.startswith(f"{self._client}/battle-"):
-            return await self._look(request, _RoomPage(request, self._manners, self._is_leaving))
-        return await super().fetch(request)
+        battle_id = battle_of(request.url)
+        path = _LIST if battle_id is None else f"/{room_of(battle_id)}"
+        page = Request(f"{self._client}{path}", headers=request.headers)
+        robots = self.crawler.get_downloader_middleware(RobotsTxtMiddleware)
+        if robots is not None:
+            await robots.process_request(page)
+        if battle_id is None:
+            return await self._look(request, page, _ListPage(request, self._manners))
+        view = _RoomPage(request, self._manners, self._is_leaving)
+        return await self._look(request, page, view)
 
     async def close(self) -> None:
-        await self._browser.close()
-        await super().close()
+        with suppress(TimeoutError, BrowserError):
+            await asyncio.wait_for(self._browser.close(), _FAREWELL)
 
     def _leave(self) -> None:
         self._is_leaving.set()
 
-    async def _look(self, request: Request, view: _View) -> Response:
+    async def _look(self, request: Request, page: Request, view: _View) -> Response:
         context = f"{self._opened // self._context_pages}"
         self._opened += 1
         self._pages_open[context] += 1
-        opening = Request(
-            request.url.partition("?")[0],
-            headers=request.headers,
-            meta={
-                "playwright": True,
-                "playwright_context": context,
-                "playwright_page_event_handlers": {"websocket": view.listen},
-                "playwright_page_goto_kwargs": {"wait_until": "domcontentloaded"},
-                "playwright_page_methods": [PageMethod(self._watch, view)],
-            },
+        page.meta.update(
+            playwright=True,
+            playwright_context=context,
+            playwright_page_event_handlers={"websocket": view.listen},
+            playwright_page_goto_kwargs={"wait_until": "domcontentloaded"},
+            playwright_page_methods=[PageMethod(self._watch, view)],
         )
         began = time.monotonic()
         try:
-            await asyncio.wait_for(self._browser.download_request(opening), view.seconds + _MARGIN)
-        except (TimeoutError, BrowserTimeoutError) as error:
-            raise DownloadTimeoutError(f"{request.url}: {_first_line(error)}") from error
+            await self._open(page, view)
+        except BrowserTimeoutError as error:
+            raise DownloadTimeoutError(f"{page.url}: {_first_line(error)}") from error
         except BrowserError as error:
-            raise DownloadFailedError(f"{request.url}: {_first_line(error)}") from error
+            raise DownloadFailedError(f"{page.url}: {_first_line(error)}") from error
         finally:
             await self._close_page(context)
         request.meta["download_latency"] = view.heard_at - began
         return TextResponse(request.url, status=view.status, body=view.body, encoding="utf-8")
 
+    async def _open(self, page: Request, view: _View) -> None:
+        """Open a page and look at it, but not for ever, and not when the crawl ends."""
+        opened = asyncio.ensure_future(self._browser.download_request(page))
+        left = asyncio.ensure_future(self._is_leaving.wait())
+        await asyncio.wait(
+            {opened, left}, timeout=view.seconds + _MARGIN, return_when=asyncio.FIRST_COMPLETED
+        )
+        left.cancel()
+        if not opened.done() and self._is_leaving.is_set():
+            # A room hands over what it has.
+            await asyncio.wait({opened}, timeout=_FAREWELL)
+        if opened.done():
+            await opened
+            return
+        opened.cancel()
+        await asyncio.gather(opened, return_exceptions=True)
+        await view.close()
+        if self._is_leaving.is_set():
+            raise HeldError(host_of(page.url), 0.0, "the crawl is ending")
+        raise DownloadTimeoutError(f"{page.url}: nothing in {view.seconds + _MARGIN:.0f} s")
+
     async def _watch(self, page: Page, view: _View) -> None:
         """Have the view look at its page; keep a picture of one that says nothing."""
+        view.page = page
         try:
             await view.watch(page)
         except (TimeoutError, BrowserTimeoutError):
@@ -122,7 +158,7 @@ class BrowserDownloadHandler(HttpDownloadHandler):
             with suppress(BrowserError):
                 await page.screenshot(path=path)
             logger.warning("%s is not what was expected: see %s", page.url, path)
-            raise
+            raise BrowserTimeoutError(f"it says nothing: see {path}") from None
 
     async def _close_page(self, context: str) -> None:
         """Throw a context away with its last page, once pages go to the next one."""
@@ -130,8 +166,8 @@ class BrowserDownloadHandler(HttpDownloadHandler):
         is_used_up = self._opened // self._context_pages > int(context)
         wrapper = self._browser.context_wrappers.get(context)
         if is_used_up and not self._pages_open[context] and wrapper is not None:
-            with suppress(BrowserError):
-                await wrapper.context.close()
+            with suppress(TimeoutError, BrowserError):
+                await asyncio.wait_for(wrapper.context.close(), _FAREWELL)
 
 
 class _View:
@@ -141,6 +177,7 @@ class _View:
     body = b""
     seconds = 60.0
     """That looking takes at most."""
+    page: Page | None = None
 
     def __init__(self, request: Request, manners: Manners) -> None:
         self.heard_at = time.monotonic()
@@ -155,6 +192,12 @@ class _View:
     async def watch(self, page: Page) -> None:
         """Look at the page until everything is known, and set status and body."""
         raise NotImplementedError
+
+    async def close(self) -> None:
+        """Close the page, if it is still open."""
+        if self.page is not None and not self.page.is_closed():
+            with suppress(TimeoutError, BrowserError):
+                await asyncio.wait_for(self.page.close(), _FAREWELL)
 
     def hear(self, room: str, lines: list[str]) -> None:
         """Take a frame."""
@@ -189,7 +232,8 @@ class _ListPage(_View):
     async def watch(self, page: Page) -> None:
         query = parse_qs(urlsplit(self._url).query)
         formats = [name for name in query.get("formats", [""])[0].split(",") if name]
-        min_elo = int(query["min_elo"][0]) if "min_elo" in query else None
+        elo = query.get("min_elo", [""])[0]
+        min_elo = int(elo) if elo else None
         listing = Listing(formats, min_elo=min_elo)
         # The page asks for all battles of itself.
         answer = await self._answer()
@@ -226,7 +270,7 @@ class _RoomPage(_View):
     def __init__(self, request: Request, manners: Manners, is_leaving: asyncio.Event) -> None:
         super().__init__(request, manners)
         self.seconds = manners.patience + manners.stay + manners.after_end
-        self._room = f"battle-{battle_of(request.url)}"
+        self._room = room_of(battle_of(request.url) or "")
         self._reader = RoomReader()
         self._news = asyncio.Event()
         self._is_leaving = is_leaving

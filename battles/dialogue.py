@@ -60,6 +60,8 @@ _BACK_OFF = 3.0
 """Seconds of silence after the server threw a message away."""
 _UNSURE = 10.0
 """Seconds for which a message may be found to have been thrown away."""
+_FULL = 30.0
+"""Seconds until another try to join, when we are in as many rooms as the server allows."""
 _LEFT = 5.0
 """Seconds after which a room is taken to be left, whether the server says so or not."""
 
@@ -179,7 +181,7 @@ class ShowdownDialogue:
     async def answer(self, request: Request) -> TextResponse:
         question = _question(request)
         if "room" in question:
-            status, body = await self._visit(question["room"][0])
+            status, body = await self._visit(question["room"][0], request.meta.get("alive"))
         else:
             status, body = HTTPStatus.OK, await self._list(question)
         # AutoThrottle goes by this.
@@ -206,6 +208,8 @@ class ShowdownDialogue:
 
     def leave(self) -> None:
         self._leaving.set()
+        if self._asked is not None and not self._asked[1].done():
+            self._asked[1].set_exception(HeldError("the list", 0.0, "the crawl is ending"))
         for visit in self._visits.values():
             visit.news.set()
 
@@ -269,6 +273,7 @@ class ShowdownDialogue:
         self._sent.clear()
         for message in reversed(unsure):
             if message.is_wanted():
+                message.sent_at = 0.0
                 self._box(message).appendleft(message)
         self._has_mail.set()
         self._silent_until = now + _BACK_OFF
@@ -289,7 +294,7 @@ class ShowdownDialogue:
         return write_list(listing, total=total if listing.is_of_everything else None)
 
     async def _ask_all(self, listing: Listing) -> int | None:
-        while (question := listing.next()) and not self._leaving.is_set():
+        while question := listing.next():
             answer = await self._ask("roomlist", question.command)
             try:
                 listing.take(question, parse_room_list(answer))
@@ -301,6 +306,8 @@ class ShowdownDialogue:
         async with self._asking:
             if self._is_lost:
                 raise LostError
+            if self._leaving.is_set():
+                raise HeldError("the list", 0.0, "the crawl is ending")
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._asked = kind, answer
             message = self._post(command, lambda: not answer.done())
@@ -335,8 +342,10 @@ class ShowdownDialogue:
     def _is_overdue(self, leave: _Message) -> bool:
         return leave.sent_at > 0 and self._clock() - leave.sent_at > _LEFT
 
-    async def _visit(self, room: str) -> tuple[HTTPStatus, bytes]:
+    async def _visit(self, room: str, alive: Callable[[], None] | None) -> tuple[HTTPStatus, bytes]:
         visit = await self._enter(room)
+        if alive is not None:
+            alive()
         reader = visit.reader
         try:
             if reader.state == "running":
@@ -346,22 +355,15 @@ class ShowdownDialogue:
         finally:
             self._go(room, visit)
         if reader.state == "full":
-            # Somebody else's rooms count with ours; another time there may be room.
-            raise LostError
+            # A room that we left still counts, or somebody else's do: later there may be room.
+            raise HeldError(room, _FULL, "the server lets nobody into more rooms")
         return STATUS[reader.state], "\n".join(reader.lines).encode()
 
     async def _enter(self, room: str) -> _Visit:
         """Join a room; one that we have not left yet, we stay in."""
-        while old := self._visits.get(room):
-            if old.leave is None or not old.leave.sent_at:
-                old.leave = None
-                break
-            if self._is_overdue(old.leave):
-                self._forget(room, old)
-            else:
-                old.news.clear()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(old.news.wait(), _LEFT)
+        if self._leaving.is_set():
+            raise HeldError(room, 0.0, "the crawl is ending")
+        await self._let_go(room)
         visit = self._visits.setdefault(room, _Visit())
         visit.watchers += 1
         is_in = visit.reader.state != "waiting"
@@ -375,6 +377,19 @@ class ShowdownDialogue:
         if not is_in:
             raise DownloadTimeoutError(f"{room}: the server does not let us in")
         return visit
+
+    async def _let_go(self, room: str) -> None:
+        """Stay in a room that we were about to leave, or wait until we have left it."""
+        while old := self._visits.get(room):
+            if old.leave is None or not old.leave.sent_at:
+                old.leave = None
+                return
+            if self._is_overdue(old.leave):
+                self._forget(room, old)
+            else:
+                old.news.clear()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(old.news.wait(), _LEFT)
 
     async def _join(self, room: str, visit: _Visit) -> bool:
         """Knock, and tell whether somebody answered, if only to send us away."""

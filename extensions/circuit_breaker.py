@@ -76,6 +76,9 @@ class CircuitBreaker:
         """By host: requests that went well and are not reported yet."""
         self._kinds: Counter[tuple[str, str]] = Counter()
         """Errors so far, by host and kind."""
+        self._hosts: set[str] = set()
+        """Those that this worker has asked: the fleet may have other spiders, for others."""
+        self._telling: set[asyncio.Task[None]] = set()
         self._flushing: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
 
@@ -105,6 +108,7 @@ class CircuitBreaker:
 
     async def succeeded(self, turn: Turn) -> None:
         """Count a reply that is what it should be."""
+        self._hosts.add(turn.host)
         if turn.is_probe:
             await self._report(turn.host, successes=1, is_probe=True)
             return
@@ -112,10 +116,17 @@ class CircuitBreaker:
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
+    def is_alive(self, turn: Turn) -> None:
+        """Count a probe as a success before its request is done."""
+        self._hosts.add(turn.host)
+        self._telling.add(task := asyncio.create_task(self.succeeded(turn)))
+        task.add_done_callback(self._telling.discard)
+
     async def failed(
         self, turn: Turn, request: Request, kind: str, response: Response | None = None
     ) -> None:
         """Count an error, and log it with the first bytes of the reply."""
+        self._hosts.add(turn.host)
         self._log(turn.host, request, kind, response)
         await self._report(
             turn.host,
@@ -132,7 +143,7 @@ class CircuitBreaker:
             return
         self._count("circuit_breaker/tripped")
         logger.warning("%s fails too often and is left alone: see `scrapy throttle`", host)
-        if self._action == "close" and self._closing is None:
+        if self._action == "close" and self._closing is None and host in self._hosts:
             self._closing = asyncio.create_task(self._close(f"circuit breaker: {host}"))
 
     async def _close(self, reason: str) -> None:

@@ -6,6 +6,7 @@ import time
 from abc import abstractmethod
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
     from extensions.throttle import Turn
 
 
+_LEAST = 1.0
+"""Seconds that a refusal holds at least."""
+
+
 class GatedDownloadHandler(BaseDownloadHandler):
     """A base for download handlers: asks for a turn, fetches, and tells how it went.
 
-    Without the extensions `Throttle` and `CircuitBreaker` it only fetches.
+    Without the extensions `Throttle` and `CircuitBreaker` it only fetches. A request whose answer
+    takes long finds in its meta, as `alive`, what to call at the host's first sign of life.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -37,6 +43,8 @@ class GatedDownloadHandler(BaseDownloadHandler):
         if self._throttle is None:
             return await self.fetch(request)
         turn = await self._throttle.turn(request.url)
+        if turn.is_probe and self._breaker is not None:
+            request.meta["alive"] = partial(self._breaker.is_alive, turn)
         try:
             response = await self.fetch(request)
         except OUTAGES as error:
@@ -44,6 +52,7 @@ class GatedDownloadHandler(BaseDownloadHandler):
                 await self._breaker.failed(turn, request, type(error).__name__)
             raise
         finally:
+            request.meta.pop("alive", None)
             self._throttle.done(turn)
         await self._judge(self._throttle, turn, request, response)
         return response
@@ -57,6 +66,8 @@ class GatedDownloadHandler(BaseDownloadHandler):
     ) -> None:
         if is_refusal(response):
             seconds = retry_after(response)
+            # "Now" is no answer to who has just asked too often.
+            seconds = None if seconds is None else max(_LEAST, seconds)
             said = "" if seconds is None else f", Retry-After {seconds:.0f} s"
             await throttle.hold(turn.host, f"HTTP {response.status}{said}", seconds)
         elif self._breaker is None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -20,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK = 1.0
 """Seconds until the thread notices that it should end."""
+_CATCH_UP = 5.0
+"""Seconds between two looks at what may have been missed."""
 _AGAIN = 0.5
 """Seconds between two tries to reach a Redis that is away."""
 
@@ -37,8 +40,8 @@ class Listener:
     ) -> None:
         """Take whom to tell, in the event loop.
 
-        `catch_up` runs in the thread whenever the channel is joined, since what was told before is
-        not told again; what it returns runs in the event loop.
+        `catch_up` runs in the thread at first and now and then, since what was told while nobody
+        listened is not told again; what it returns runs in the event loop.
         """
         self._redis = redis
         self._channel = channel
@@ -63,12 +66,19 @@ class Listener:
             except RuntimeError:
                 # The event loop has ended.
                 return
+            except Exception:
+                logger.exception("The news cannot be heard, which is tried again")
+                self._ended.wait(_AGAIN)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         with _channels(self._redis) as channel:
             channel.subscribe(self._channel)
-            loop.call_soon_threadsafe(self._catch_up())
+            caught_up_at = float("-inf")
             while not self._ended.is_set():
+                if time.monotonic() - caught_up_at > _CATCH_UP:
+                    # Now and then: the client joins anew without a word when it was cut off.
+                    loop.call_soon_threadsafe(self._catch_up())
+                    caught_up_at = time.monotonic()
                 message = channel.get_message(timeout=_LOOK)
                 if message is not None:
                     loop.call_soon_threadsafe(self._tell, message["data"])

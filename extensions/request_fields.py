@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LARGEST = 1024 * 1024
 """Bytes of all fields of a request together; what is larger is refused in both directions."""
 
-_PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency"})
+_PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency", "alive"})
 """Meta that says something of this process or this attempt only, or has a field of its own."""
 _KINDS: dict[str, Any] = {
     "retry_times": int,

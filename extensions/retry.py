@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ROBOTS = "robots.txt"
 """What robots.txt forbids is not gone: it may be a moment's mistake of the site's."""
+_PUT_OFF_MAX = 60.0
+"""Seconds after which what was put off asks again."""
 _DOUBLINGS = 60
 """The time has long stopped doubling by then, and higher powers are too large for a float."""
 
@@ -117,7 +119,8 @@ def put_off(request: Request, spider: Spider, seconds: float) -> Request | None:
         return None
     again = request.copy()
     again.meta["put_off_times"] = request.meta.get("put_off_times", 0) + 1
-    again.meta["delay"] = seconds
+    # Not longer, so that it comes back soon when somebody opens the gate before its time.
+    again.meta["delay"] = min(seconds, _PUT_OFF_MAX)
     again.dont_filter = True
     if spider.crawler.stats:
         spider.crawler.stats.inc_value("throttle/put_off")

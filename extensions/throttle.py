@@ -255,6 +255,9 @@ class Throttle:
 
         def heed() -> None:
             self._changed |= changed
+            for host, until in list(self._gates.items()):
+                if host not in gates and until > self._clock():
+                    del self._gates[host]
             for host, seconds in gates.items():
                 self.close_gate(host, seconds)
 

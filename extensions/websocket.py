@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
@@ -15,10 +16,13 @@ from scrapy.exceptions import (
     DownloadFailedError,
     DownloadTimeoutError,
 )
+from scrapy.http import Response
 from scrapy.utils.misc import load_object
 
 from extensions.gated_download import GatedDownloadHandler
+from extensions.hosts import host_of
 from extensions.signals import leaving
+from extensions.throttle import HeldError
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -26,7 +30,6 @@ if TYPE_CHECKING:
 
     from scrapy import Request
     from scrapy.crawler import Crawler
-    from scrapy.http import Response
     from scrapy.settings import BaseSettings
 
 logger = logging.getLogger(__name__)
@@ -110,7 +113,11 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
     async def fetch(self, request: Request) -> Response:
         lines = self._lines_to(request.url.partition("?")[0])
         for _ in range(_TRIES):
-            dialogue = await lines.free(request)
+            try:
+                dialogue = await lines.free(request)
+            except _RefusedError as error:
+                # As any other reply: the throttle heeds it.
+                return Response(request.url, status=error.status, headers=error.headers)
             try:
                 return await dialogue.answer(request)
             except LostError:
@@ -164,8 +171,19 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
             raise CannotResolveHostError(str(error)) from error
         except aiohttp.ClientConnectorError as error:
             raise DownloadConnectionRefusedError(str(error)) from error
+        except aiohttp.WSServerHandshakeError as error:
+            raise _RefusedError(error.status, dict(error.headers or {})) from error
         except (aiohttp.ClientError, OSError) as error:
             raise DownloadFailedError(f"{address}: {error}") from error
+
+
+class _RefusedError(Exception):
+    """Raised when a server answers as to a page, and opens no websocket."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.headers = headers
 
 
 class _Line:
@@ -226,12 +244,14 @@ class _Lines:
         self._error: Exception | None = None
         self._failed_at = 0.0
         self._not_before = 0.0
-        self._is_leaving = False
+        self._left = asyncio.Event()
 
     async def free(self, request: Request) -> Dialogue:
         """Return a dialogue with room for the request; open another connection if need be."""
         since = time.monotonic()
         while True:
+            if self._left.is_set():
+                raise HeldError(host_of(request.url), 0.0, "the crawl is ending")
             if dialogue := self._with_room(request):
                 return dialogue
             async with self._connecting:
@@ -245,7 +265,7 @@ class _Lines:
                 await asyncio.sleep(_LOOK)
 
     def leave(self) -> None:
-        self._is_leaving = True
+        self._left.set()
         for line in self._lines:
             line.dialogue.leave()
 
@@ -269,7 +289,9 @@ class _Lines:
     async def _open(self) -> None:
         now = time.monotonic()
         if self._failures and now < self._not_before:
-            await asyncio.sleep(self._not_before - now)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._left.wait(), self._not_before - now)
+                return
         try:
             socket = await self._connect()
         except Exception as error:
@@ -281,5 +303,5 @@ class _Lines:
         self._failures, self._error = 0, None
         self._count("connections", 1)
         self._lines.append(_Line(socket, self._build(socket.send_str)))
-        if self._is_leaving:
+        if self._left.is_set():
             self._lines[-1].dialogue.leave()

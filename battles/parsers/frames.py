@@ -138,6 +138,8 @@ class RoomReader:
     state: State = "waiting"
     lines: list[str] = field(default_factory=list)
     """Its log so far."""
+    is_expired: bool = False
+    """Whether the server closed it because nobody was left."""
     is_rated: bool = False
     ratings: int = 0
     """Lines that told a new rating; they come after the end."""
@@ -160,8 +162,9 @@ class RoomReader:
             self.state, self.lines, self.ratings = "running", [], 0
         elif line.startswith("|noinit|"):
             self.state = _REFUSALS.get(line.split("|")[2], "hidden")
-        elif line.startswith("|expire|") and self.state == "running":
-            self.state = "expired"
+        elif line.startswith("|expire|"):
+            self.is_expired = True
+            self.state = "expired" if self.state == "running" else self.state
         elif line == "|deinit" or line.startswith("|deinit|"):
             self._leave()
         elif line and self.state in ("running", "ended") and not line.startswith(_NOT_LOGGED):
@@ -169,8 +172,8 @@ class RoomReader:
             self._log(line)
 
     def _leave(self) -> None:
-        if self.state == "running":
-            # Nobody sends a guest away from a public battle.
+        if self.state in ("running", "ended") and not self.is_expired:
+            # Nobody sends a guest away from a public battle, also when it is over.
             self.state = "hidden"
 
     def _log(self, line: str) -> None:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 _ARGUMENTS = ("formats", "min_elo", "via", "minutes")
 _LIST_PRIORITY = 10
 """Discovery before downloads."""
-_WATCHER = "rooms"
 
 
 class RoomsSpider(scrapy.Spider):
@@ -70,7 +69,8 @@ class RoomsSpider(scrapy.Spider):
         reject_unknown(arguments if name is None else {"name", *arguments}, _ARGUMENTS)
         self._formats = read_names("formats", arguments.get("formats"))
         self._min_elo = read_count("min_elo", arguments.get("min_elo"))
-        self._minutes = read_count("minutes", arguments.get("minutes"))
+        minutes = read_count("minutes", arguments.get("minutes"))
+        self._until = None if minutes is None else time.time() + 60 * minutes
         self._via = arguments.get("via", "socket")
         if self._via not in ("socket", "browser"):
             raise ArgumentError(f"via={self._via!r}: give socket or browser")
@@ -83,12 +83,9 @@ class RoomsSpider(scrapy.Spider):
         return spider
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
-        until = None if self._minutes is None else int(time.time()) + 60 * self._minutes
-        yield self._list(self._formats, self._min_elo, until=until)
+        yield self._list()
 
-    def parse_list(
-        self, response: Response, *, until: int | None = None
-    ) -> Iterator[scrapy.Request]:
+    def parse_list(self, response: Response) -> Iterator[scrapy.Request]:
         """Yield a request for each battle on the list, and the next look at it."""
         try:
             found = json.loads(response.body)
@@ -103,12 +100,13 @@ class RoomsSpider(scrapy.Spider):
         yield from (self._room(battle_id) for battle_id in rooms if is_battle_id(battle_id))
         if total is not None:
             self._set("rooms/missing", max(0, total - len(rooms)))
-        if response.request is None or (until is not None and time.time() >= until):
+        if response.request is None or (self._until is not None and time.time() >= self._until):
             end_watch(response)
             return
         interval = self.settings.getfloat("ROOMS_INTERVAL", 15.0)
+        watcher = response.request.meta.get("watcher")
         yield response.request.replace(
-            meta={"watcher": _WATCHER, "delay": interval}, dont_filter=True
+            meta={"watcher": watcher, "delay": interval}, dont_filter=True
         )
 
     def parse_room(
@@ -164,22 +162,20 @@ class RoomsSpider(scrapy.Spider):
             self._count("rooms/abandoned")
         yield battle
 
-    def _list(
-        self, formats: list[str], min_elo: int | None, *, until: int | None
-    ) -> scrapy.Request:
-        asked = {"formats": ",".join(formats), "min_elo": "" if min_elo is None else min_elo}
+    def _list(self) -> scrapy.Request:
+        min_elo = "" if self._min_elo is None else self._min_elo
+        asked = {"formats": ",".join(self._formats), "min_elo": min_elo}
         return scrapy.Request(
-            f"{self._site}?{urlencode({'list': '', **asked})}",
+            f"{self._server}?{urlencode({'list': '', **asked})}",
             self.parse_list,
-            cb_kwargs={} if until is None else {"until": until},
-            meta={"watcher": _WATCHER},
+            meta={"watcher": f"rooms/{asked['formats'] or '*'}/{min_elo or '*'}"},
             priority=_LIST_PRIORITY,
             dont_filter=True,
         )
 
     def _room(self, battle_id: str) -> scrapy.Request:
-        room = room_of(battle_id)
-        url = f"{self._site}?room={room}" if self._via == "socket" else f"{self._client}/{room}"
+        # The same whatever `via` is: another worker, or a later crawl, may do it the other way.
+        url = f"{self._server}?room={room_of(battle_id)}"
         return scrapy.Request(url, self.parse_room, cb_kwargs={"since": int(time.time())})
 
     def _replay(self, battle_id: str) -> scrapy.Request:
@@ -187,16 +183,9 @@ class RoomsSpider(scrapy.Spider):
         return scrapy.Request(f"{site}/{battle_id}.json", self.parse_replay)
 
     @property
-    def _site(self) -> str:
-        if self._via == "browser":
-            return f"{self._client}/battles"
+    def _server(self) -> str:
         url: str = self.settings["SHOWDOWN_SERVER_URL"]
         return url
-
-    @property
-    def _client(self) -> str:
-        url: str = self.settings["SHOWDOWN_CLIENT_URL"]
-        return url.rstrip("/")
 
     def _report(self, found: dict[str, Any]) -> None:
         self._count("rooms/looks")
@@ -216,8 +205,8 @@ class RoomsSpider(scrapy.Spider):
 
 
 def _open_browser(settings: Settings) -> None:
-    """Have the web client's pages opened in a browser, and not too many of them."""
-    scheme = urlsplit(settings["SHOWDOWN_CLIENT_URL"]).scheme
+    """Have the web client's pages opened in place of its websocket, and not too many of them."""
+    scheme = urlsplit(settings["SHOWDOWN_SERVER_URL"]).scheme
     handlers = settings.getdict("DOWNLOAD_HANDLERS")
     handlers[scheme] = "battles.browser.BrowserDownloadHandler"
     settings.set("DOWNLOAD_HANDLERS", handlers, priority="cmdline")

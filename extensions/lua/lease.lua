@@ -56,7 +56,8 @@ local function put_off(lane, entry, till)
   redis.call("XACK", KEYS[lane], ARGV[1], entry[1])
   redis.call("XDEL", KEYS[lane], entry[1])
   local serial = redis.call("HINCRBY", KEYS[5], "serial", 1)
-  redis.call("ZADD", KEYS[4], till, cjson.encode({ serial, lane, entry[2] }))
+  -- Not longer than a minute: the gate may be opened before its time.
+  redis.call("ZADD", KEYS[4], math.min(till, now + 60000), cjson.encode({ serial, lane, entry[2] }))
   redis.call("HINCRBY", KEYS[5], "delayed:" .. lane, 1)
 end
 

@@ -323,15 +323,17 @@ def test_the_status_says_what_became_of_a_room(lines, status):
     assert play(scene()).status == status
 
 
-def test_a_room_of_a_full_connection_is_lost_to_another():
+def test_a_room_of_a_full_connection_waits_for_another_time():
     async def scene() -> None:
         wire = Wire()
         wire.answers = False
         wire.say_later(1.0, "|noinit||You can only join 50 rooms.", room="battle-gen9ou-1")
         await asyncio.gather(*wire.look(1))
 
-    with pytest.raises(LostError):
+    with pytest.raises(HeldError) as held:
         play(scene())
+
+    assert held.value.seconds == 30.0
 
 
 def test_the_latency_is_the_time_of_the_answer_without_our_own_turn():

@@ -337,9 +337,22 @@ def test_a_crawl_can_end_instead(crawler_of, closed_with):
     crawler = crawler_of(CIRCUIT_BREAKER_ACTION="close")
     reasons = closed_with(crawler)
 
-    asyncio.run(hear(crawler, "tripped", "tripped"))
+    async def scene() -> None:
+        await crawler.get_extension(CircuitBreaker).succeeded(Turn(HOST))
+        await hear(crawler, "tripped", "tripped")
+
+    asyncio.run(scene())
 
     assert reasons == ["circuit breaker: site.example"]
+
+
+def test_a_host_that_only_others_ask_ends_no_crawl(crawler_of, closed_with):
+    crawler = crawler_of(CIRCUIT_BREAKER_ACTION="close")
+    reasons = closed_with(crawler)
+
+    asyncio.run(hear(crawler, "tripped"))
+
+    assert reasons == []
 
 
 def test_a_host_that_is_well_again_is_told_of(crawler, caplog):

@@ -199,6 +199,7 @@ def test_every_failure_is_handed_on_and_the_turn_given_back(handler, fleet, erro
     ("outcome", "reason", "seconds"),
     [
         (reply(429, Retry_After="5"), "HTTP 429, Retry-After 5 s", 5.0),
+        (reply(429, Retry_After="0"), "HTTP 429, Retry-After 1 s", 1.0),
         (reply(503, Retry_After="7"), "HTTP 503, Retry-After 7 s", 7.0),
         (reply(429), "HTTP 429", 1800.0),
     ],

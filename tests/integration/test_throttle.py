@@ -144,6 +144,7 @@ def _first_of_each_hold(refused: list[float]) -> list[float]:
     return firsts
 
 
+@pytest.mark.quiet
 def test_an_outage_costs_probes_and_not_the_queue(fleet_of, capsys):
     holds = {"CIRCUIT_BREAKER_HOLD": "2", "CIRCUIT_BREAKER_HOLD_MAX": "4", "RETRY_BACKOFF": "1"}
     fleet = fleet_of("--latency", "0.02", "--battles", "2500", **LIMITED, **holds)

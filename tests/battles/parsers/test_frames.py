@@ -380,3 +380,22 @@ def test_a_log_that_was_followed_is_that_of_a_later_join():
         live.feed(split_frame(frame)[1])
     later.feed(split_frame(">r\n|init|battle\n|j|A\n|turn|1\n|move|x\n|win|A\n")[1])
     assert live.lines == later.lines
+
+
+def test_a_battle_that_is_hidden_after_its_end_is_hidden():
+    reader = RoomReader()
+
+    reader.feed(["|init|battle", "|rated|", "|win|A"])
+    reader.feed(["|deinit"])
+
+    assert reader.state == "hidden"
+
+
+def test_a_battle_whose_room_expires_after_its_end_has_ended():
+    reader = RoomReader()
+
+    reader.feed(["|init|battle", "|rated|", "|win|A"])
+    reader.feed(["|expire|"])
+    reader.feed(["|deinit"])
+
+    assert reader.state == "ended"

@@ -127,20 +127,30 @@ def test_the_job_that_scrapyd_gives_is_no_argument(spider_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "query"),
+    ("arguments", "query", "watcher"),
     [
-        ({}, "list=&formats=&min_elo="),
-        ({"formats": "[Gen 9] OU,gen1ou"}, "list=&formats=gen9ou%2Cgen1ou&min_elo="),
-        ({"min_elo": "1500"}, "list=&formats=&min_elo=1500"),
-        ({"formats": "gen9ou", "min_elo": "1500"}, "list=&formats=gen9ou&min_elo=1500"),
+        ({}, "list=&formats=&min_elo=", "rooms/*/*"),
+        (
+            {"formats": "[Gen 9] OU,gen1ou"},
+            "list=&formats=gen9ou%2Cgen1ou&min_elo=",
+            "rooms/gen9ou,gen1ou/*",
+        ),
+        ({"min_elo": "1500"}, "list=&formats=&min_elo=1500", "rooms/*/1500"),
+        (
+            {"formats": "gen9ou", "min_elo": "1500"},
+            "list=&formats=gen9ou&min_elo=1500",
+            "rooms/gen9ou/1500",
+        ),
     ],
     ids=["all", "formats", "rated", "both"],
 )
-def test_the_first_request_is_for_the_list_that_the_arguments_ask_for(spider_of, arguments, query):
+def test_the_first_request_is_for_the_list_that_the_arguments_ask_for(
+    spider_of, arguments, query, watcher
+):
     request = started(spider_of(**arguments))
 
     assert request.url == f"{SERVER}?{query}"
-    assert request.meta["watcher"] == "rooms"
+    assert request.meta["watcher"] == watcher
     assert request.dont_filter
 
 
@@ -165,7 +175,7 @@ def test_every_battle_on_the_list_is_looked_into(spider):
 def test_what_is_no_public_battle_is_not_asked_for(spider):
     requests = called(started(spider), listed("gen9ou-9-abcdefpw", "../x", "lobby"))
 
-    assert [request.meta.get("watcher") for request in requests] == ["rooms"]
+    assert [request.meta.get("watcher") for request in requests] == ["rooms/*/*"]
 
 
 def test_the_list_is_looked_at_again_after_a_while(spider_of):
@@ -175,7 +185,7 @@ def test_the_list_is_looked_at_again_after_a_while(spider_of):
     [again] = called(first, listed())
 
     assert again.url == first.url
-    assert again.meta == {"watcher": "rooms", "delay": 7.5}
+    assert again.meta == {"watcher": "rooms/*/*", "delay": 7.5}
     assert again.dont_filter
     assert again.priority == first.priority
 
@@ -213,7 +223,7 @@ def test_a_bad_list_is_asked_for_again(spider, body):
     [again] = called(first, body)
 
     assert (again.url, again.meta["retry_times"]) == (first.url, 1)
-    assert again.meta["watcher"] == "rooms"
+    assert again.meta["watcher"] == "rooms/*/*"
     assert stat(spider, "looks") is None
 
 
@@ -221,7 +231,7 @@ def test_a_list_that_stays_bad_does_not_end_the_watch(spider):
     first = started(spider)
     lease = leased(first, tries=2)
     lease.request = first
-    lease.leased.fields[b"watcher"] = b"rooms"
+    lease.leased.fields[b"watcher"] = b"rooms/*/*"
 
     assert called(first, BROKEN) == []
     assert lease.failure.reason.startswith("bad list: ")
@@ -391,15 +401,14 @@ def handlers(spider: RoomsSpider) -> dict[str, str]:
     return spider.crawler.settings.getdict("DOWNLOAD_HANDLERS")
 
 
-def test_a_browser_opens_the_pages_of_the_web_client(spider_of):
-    spider = spider_of({"SHOWDOWN_CLIENT_URL": f"{CLIENT}/"}, via="browser", formats="gen9ou")
+def test_the_queue_holds_the_same_requests_whichever_way_they_are_answered(spider_of):
+    first = [started(spider_of(via=via)).url for via in ("socket", "browser")]
+    rooms = [
+        called(started(spider_of(via=via)), listed("gen9ou-9"))[0].url
+        for via in ("socket", "browser")
+    ]
 
-    first = started(spider)
-    [look, _again] = called(first, listed("gen9ou-9"))
-
-    assert first.url == f"{CLIENT}/battles?list=&formats=gen9ou&min_elo="
-    assert look.url == f"{CLIENT}/battle-gen9ou-9"
-    assert called(look, ENDED)[0].id == "gen9ou-9"
+    assert len({*first}) == len({*rooms}) == 1
 
 
 @pytest.mark.parametrize(
@@ -407,7 +416,7 @@ def test_a_browser_opens_the_pages_of_the_web_client(spider_of):
     [("browser", "battles.browser.BrowserDownloadHandler"), ("socket", "any.Handler")],
 )
 def test_the_browser_takes_the_place_of_the_handler_when_asked_for(spider_of, via, handler):
-    spider = spider_of({"DOWNLOAD_HANDLERS": {"https": "any.Handler", "ws": "w.W"}}, via=via)
+    spider = spider_of({"DOWNLOAD_HANDLERS": {"wss": "any.Handler", "https": "h.H"}}, via=via)
 
-    assert handlers(spider)["https"] == handler
-    assert handlers(spider)["ws"] == "w.W"
+    assert handlers(spider)["wss"] == handler
+    assert handlers(spider)["https"] == "h.H"
