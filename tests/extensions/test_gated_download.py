@@ -203,7 +203,7 @@ def test_every_failure_is_handed_on_and_the_turn_given_back(handler, fleet, erro
         (reply(503, Retry_After="7"), "HTTP 503, Retry-After 7 s", 7.0),
         (reply(429), "HTTP 429", 1800.0),
     ],
-    ids=["429", "503", "without a time"],
+    ids=["429", "429 now", "503", "without a time"],
 )
 def test_a_host_that_asks_for_it_is_left_alone_and_has_not_failed(
     handler, fleet, outcome, reason, seconds

@@ -17,7 +17,7 @@ LOOKS = {
     "ROOMS_INTERVAL": "1.5",
     "ROOMS_STAY": "40",
     "ROOMS_AGAIN": "3",
-    "ROOMS_GIVE_UP": "60",
+    "ROOMS_GIVE_UP": "100",
     "RETRY_TIMES": "20",
 }
 
@@ -39,13 +39,16 @@ class Players:
         return {battle["id"].removeprefix("battle-"): battle for battle in lines}
 
     def ended(self, *, since: float, until: float) -> dict[str, dict]:
-        """The public battles that ended, began in that time and were long enough to be listed."""
+        """The public battles that ended and began in that time.
+
+        They were long enough to be listed, and not so long that they were given up.
+        """
         return {
             id: battle
             for id, battle in self.played().items()
             if battle["outcome"] in ("won", "tie", "forfeit")
             and since <= battle["started"] <= until
-            and battle["ended"] - battle["started"] > LISTED
+            and LISTED < battle["ended"] - battle["started"] < float(LOOKS["ROOMS_GIVE_UP"]) - 5.0
         }
 
 
