@@ -45,7 +45,7 @@ def main() -> int:
         _say(str(error))
         return 1
     try:
-        _say(f"The battle server at {address} is open; twelve pairs of bots play for a minute.")
+        _say(f"The battle server at {address} is open; twelve pairs of bots begin to play.")
         with running_site("--battles", "1") as (site, _), _players(address) as report:
             began = time.monotonic()
             status = _crawl(address, site)
