@@ -44,6 +44,8 @@ _LOGGED = 10
 """Errors of a kind that are logged one by one; after these, their count."""
 _BODY_SHOWN = 100
 """Bytes of a reply in the log."""
+_JSON = (b"{", b"[", b"]")
+"""How what the sites call JSON begins; nearly every reply does."""
 _FLUSH = 1.0
 """Seconds in which what goes well is counted together."""
 
@@ -208,12 +210,14 @@ def what_is_wrong(response: Response) -> str:
     """
     if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return f"HTTP {response.status}"
+    if response.body[:1] in _JSON or response.status != HTTPStatus.OK:
+        return ""
     kind = response.headers.get("Content-Type", b"") or b""
     # What is compressed shows its first byte to nobody yet.
     is_compressed = b"html" in kind and "Content-Encoding" in response.headers
     is_page = is_compressed or response.body[:_BODY_SHOWN].lstrip()[:1] == b"<"
     path = response.url.partition("?")[0]
-    if response.status == HTTPStatus.OK and is_page and (path.endswith(".json") or b"json" in kind):
+    if is_page and (path.endswith(".json") or b"json" in kind):
         return "a page instead of JSON"
     return ""
 

@@ -45,7 +45,7 @@ class RetryMiddleware(retry.RetryMiddleware):
         self, request: Request, response: Response
     ) -> Request | Response:
         reason = f"HTTP {response.status}"
-        if response.status not in self._passing or self._is_for_now(request):
+        if not self._may_pass(response.status) or self._is_for_now(request):
             is_failure = response.status >= HTTPStatus.MULTIPLE_CHOICES
             if is_failure and not self._is_handled(request, response.status):
                 give_up(request, reason, response)
@@ -66,10 +66,9 @@ class RetryMiddleware(retry.RetryMiddleware):
             lease.is_accounted = True
         return None
 
-    @property
-    def _passing(self) -> set[int]:
-        """What may be over when it is tried again."""
-        return {*self.retry_http_codes, HTTPStatus.TOO_MANY_REQUESTS}
+    def _may_pass(self, status: int) -> bool:
+        """Tell whether it may be over when it is tried again."""
+        return status in self.retry_http_codes or status == HTTPStatus.TOO_MANY_REQUESTS
 
     @staticmethod
     def _is_for_now(request: Request) -> bool:

@@ -60,7 +60,8 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
             known = now, asyncio.ensure_future(self._fetch(url, request))
             self._fetches[address.netloc] = known
         try:
-            return await asyncio.shield(known[1])
+            # A finished one costs no turn of the event loop.
+            return known[1].result() if known[1].done() else await asyncio.shield(known[1])
         except (HeldError, DownloadFailedError):
             if self._fetches.get(address.netloc) is known:
                 del self._fetches[address.netloc]

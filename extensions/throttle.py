@@ -203,7 +203,7 @@ class Throttle:
 
     def held(self, url: str) -> float:
         """Return the seconds until a host's gate opens, as far as this worker knows."""
-        return max(0.0, self._gates.get(host_of(url), 0.0) - self._clock())
+        return self._held(host_of(url))
 
     def close_gate(self, host: str, seconds: float) -> None:
         """Close a gate for this worker; 0 opens it."""
@@ -214,7 +214,7 @@ class Throttle:
 
     async def hold(self, host: str, reason: str, asked: float | None) -> None:
         """Close a host's gate for everybody, for the seconds it asked for, if it said so."""
-        if self.held(f"//{host}") == 0.0:
+        if self._held(host) == 0.0:
             logger.warning("%s is held: %s", host, reason)
         self.close_gate(host, self._hold if asked is None else min(asked, _LONGEST_HOLD))
         held = await self._tell(
@@ -263,10 +263,14 @@ class Throttle:
 
         return heed
 
+    def _held(self, host: str) -> float:
+        until = self._gates.get(host)
+        return 0.0 if until is None else max(0.0, until - self._clock())
+
     def _check(self, host: str) -> None:
         if self._leaving.is_set() and self._is_limited(host):
             raise HeldError(host, 0.0, "the crawl is ending")
-        if (seconds := self.held(f"//{host}")) > 0:
+        if (seconds := self._held(host)) > 0:
             raise HeldError(host, seconds, "its gate is closed")
 
     async def _comes(self, turn: Turn, at: float, *, may_give_up: bool) -> bool:
