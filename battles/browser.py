@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from contextlib import suppress
 from http import HTTPStatus
@@ -170,7 +171,7 @@ class BrowserDownloadHandler(GatedDownloadHandler):
                 await asyncio.wait_for(wrapper.context.close(), _FAREWELL)
 
 
-class _View:
+class _View(ABC):
     """What one page is opened for; it listens to the page's websocket."""
 
     status = HTTPStatus.OK
@@ -189,9 +190,9 @@ class _View:
     def listen(self, socket: WebSocket) -> None:
         socket.on("framereceived", self._receive)
 
+    @abstractmethod
     async def watch(self, page: Page) -> None:
         """Look at the page until everything is known, and set status and body."""
-        raise NotImplementedError
 
     async def close(self) -> None:
         """Close the page, if it is still open."""
@@ -199,9 +200,9 @@ class _View:
             with suppress(TimeoutError, BrowserError):
                 await asyncio.wait_for(self.page.close(), _FAREWELL)
 
+    @abstractmethod
     def hear(self, room: str, lines: list[str]) -> None:
         """Take a frame."""
-        raise NotImplementedError
 
     def _receive(self, frame: Any) -> None:  # noqa: ANN401 -- text or bytes
         if isinstance(frame, str):

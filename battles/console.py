@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
+from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from battles.corpus import Corpus, CorpusError
@@ -19,8 +20,6 @@ from extensions.storage import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from scrapy.commands import ScrapyCommand
 
 _ENVIRONMENT = (
     CorpusError,
@@ -33,6 +32,14 @@ _ENVIRONMENT = (
 """What can go wrong however well the command is called."""
 _INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended."""
+
+
+class ArchiveCommand(ScrapyCommand):
+    """A command over the archive: it wants a project, starts no crawl, and logs nothing."""
+
+    requires_project = True
+    requires_crawler_process = False
+    default_settings = {"LOG_ENABLED": False}
 
 
 @contextmanager

@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 
-from battles.console import archive_of, fail, print_json
+from battles.console import ArchiveCommand, archive_of, fail, print_json
 from battles.explain import explain
 from battles.records import to_record
 from battles.summary import describe
@@ -22,12 +21,8 @@ if TYPE_CHECKING:
     from battles.corpus import Corpus
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy battle ID`."""
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options] ID"

@@ -6,10 +6,9 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from battles.console import archive_of, fail, print_json
+from battles.console import ArchiveCommand, archive_of, fail, print_json
 from extensions.scheduler import queue_from_settings
 
 if TYPE_CHECKING:
@@ -20,12 +19,8 @@ if TYPE_CHECKING:
 _ACTIONS = ("list", "show", "requeue", "drop")
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy deadletters`."""
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options] [list | show ID | requeue [ID…|--all] | drop ID…]"

@@ -6,11 +6,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from battles.arguments import ArgumentError
-from battles.console import archive_of, fail, print_json, usage_errors
+from battles.console import ArchiveCommand, archive_of, fail, print_json, usage_errors
 from battles.export import export
 from battles.filters import add_filters, read_filters
 from battles.pseudonyms import Pseudonyms
@@ -19,16 +18,12 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy export`.
 
     Settings:
         PSEUDONYM_KEY (unset): the secret that makes pseudonyms; keep it away from the data.
     """
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options] --to FILE|DIR"

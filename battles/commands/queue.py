@@ -7,10 +7,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from battles.console import archive_of, print_json
+from battles.console import ArchiveCommand, archive_of, print_json
 from extensions.connection import connect
 from extensions.inspection import hosts
 from extensions.scheduler import namespace_of, queue_from_settings
@@ -25,12 +24,8 @@ _EVERY = 2.0
 """Seconds between two looks with --watch."""
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy queue`."""
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options] [status|pause|resume|drain|purge]"

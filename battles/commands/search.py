@@ -6,11 +6,10 @@ import sys
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
 from battles.arguments import read_count
-from battles.console import archive_of, fail, print_json, usage_errors
+from battles.console import ArchiveCommand, archive_of, fail, print_json, usage_errors
 from battles.filters import add_filters, read_filters
 from battles.records import to_record
 from battles.summary import line
@@ -19,12 +18,8 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy search`."""
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options]"

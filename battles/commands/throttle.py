@@ -6,10 +6,9 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
 
-from battles.console import archive_of, print_json
+from battles.console import ArchiveCommand, archive_of, print_json
 from extensions.connection import connect
 from extensions.hosts import Hosts, HostStatus, host_of
 from extensions.keys import HostKeys
@@ -22,12 +21,8 @@ if TYPE_CHECKING:
     from extensions.hosts import Limit
 
 
-class Command(ScrapyCommand):
+class Command(ArchiveCommand):
     """`scrapy throttle`."""
-
-    requires_project = True
-    requires_crawler_process = False
-    default_settings = {"LOG_ENABLED": False}
 
     def syntax(self) -> str:
         return "[options] [HOST [RATE|default|open]]"
