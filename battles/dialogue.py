@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import time
-from collections import Counter, deque
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -22,6 +22,7 @@ from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
 from scrapy.http import TextResponse
 
 from battles.listing import Listing
+from battles.outbox import Message, Outbox
 from battles.parsers.frames import (
     RoomReader,
     State,
@@ -51,15 +52,6 @@ STATUS: dict[State, HTTPStatus] = {
     "gone": HTTPStatus.NOT_FOUND,
     "hidden": HTTPStatus.FORBIDDEN,
 }
-_QUESTION = "/cmd "
-_AUTOJOIN = 16
-"""Rooms that one message may join, on a connection that has joined none."""
-_GATHER = 0.1
-"""Seconds in which a fresh connection waits for rooms to join at once."""
-_BACK_OFF = 3.0
-"""Seconds of silence after the server threw a message away."""
-_UNSURE = 10.0
-"""Seconds for which a message may be found to have been thrown away."""
 _FULL = 30.0
 """Seconds until another try to join, when we are in as many rooms as the server allows."""
 _LEFT = 5.0
@@ -105,27 +97,14 @@ class _Visit:
 
     reader: RoomReader = field(default_factory=RoomReader)
     news: asyncio.Event = field(default_factory=asyncio.Event)
-    leave: _Message | None = None
+    leave: Message | None = None
     """What makes us leave, whether it is sent or not."""
     watchers: int = 0
     """Requests that look into it; the last one leaves."""
 
 
-@dataclass(slots=True, eq=False)
-class _Message:
-    """A line to send, and whether it still makes sense to."""
-
-    text: str
-    is_wanted: Callable[[], bool]
-    sent_at: float = 0.0
-
-
 class ShowdownDialogue:
-    """Everything that is said over one connection.
-
-    The server takes one message in `interval` seconds and throws away what comes too fast; what it
-    threw away is sent again.
-    """
+    """Everything that is said over one connection."""
 
     def __init__(
         self,
@@ -139,22 +118,15 @@ class ShowdownDialogue:
         """Frames that came, lines that made no sense, and messages that were thrown away."""
         self.latency = 0.0
         """Seconds that the last answer took; waiting for our own turn is not counted."""
-        self._send = send
         self._manners = Manners.from_settings(settings)
         self._clock = clock
-        self._sleep = sleep
+        self._outbox = Outbox(send, interval=self._manners.interval, clock=clock, sleep=sleep)
         self._visits: dict[str, _Visit] = {}
         self._formats: list[str] = []
         self._asking = asyncio.Lock()
         self._asked: tuple[str, asyncio.Future[Any]] | None = None
         """The kind of question that is on its way: answers do not say which they are for."""
-        self._outbox: deque[_Message] = deque()
-        self._questions: deque[_Message] = deque()
-        self._has_asked = False
-        self._has_mail = asyncio.Event()
-        self._sent: deque[tuple[float, _Message]] = deque()
-        self._silent_until = 0.0
-        self._has_joined = self._is_lost = False
+        self._is_lost = False
         self._leaving = asyncio.Event()
 
     # --- What the connection calls ----------------------------------------------------------------
@@ -163,7 +135,8 @@ class ShowdownDialogue:
         room, lines = split_frame(frame)
         self.counts["frames"] += 1
         if not room and is_throttled(lines):
-            self._send_again()
+            self.counts["thrown_away"] += 1
+            self._outbox.send_again()
         elif visit := self._visits.get(room):
             self._see(room, visit, lines)
         else:
@@ -171,7 +144,7 @@ class ShowdownDialogue:
                 self._hear(line)
 
     def load(self) -> int:
-        return len(self._outbox) + len(self._questions)
+        return len(self._outbox)
 
     def accepts(self, request: Request) -> bool:
         if self._is_lost:
@@ -189,22 +162,7 @@ class ShowdownDialogue:
         return TextResponse(request.url, status=status, body=body, encoding="utf-8")
 
     async def run(self) -> None:
-        await self._sleep(_GATHER)
-        while True:
-            await self._has_mail.wait()
-            if (pause := self._silent_until - self._clock()) > 0:
-                await self._sleep(pause)
-                continue
-            message = self._next()
-            if message is None:
-                continue
-            now = self._clock()
-            self._silent_until = now + self._manners.interval
-            while self._sent and now - self._sent[0][0] > _UNSURE:
-                self._sent.popleft()
-            self._sent.append((now, message))
-            message.sent_at = now
-            await self._send(f"|{message.text}")
+        await self._outbox.run()
 
     def leave(self) -> None:
         self._leaving.set()
@@ -219,64 +177,6 @@ class ShowdownDialogue:
             self._asked[1].set_exception(LostError())
         for visit in self._visits.values():
             visit.news.set()
-
-    # --- Messages ---------------------------------------------------------------------------------
-
-    def _post(self, text: str, is_wanted: Callable[[], bool]) -> _Message:
-        message = _Message(text, is_wanted)
-        self._box(message).append(message)
-        self._has_mail.set()
-        return message
-
-    def _box(self, message: _Message) -> deque[_Message]:
-        return self._questions if message.text.startswith(_QUESTION) else self._outbox
-
-    def _next(self) -> _Message | None:
-        """Take questions and all else in turn: neither must wait for the last of the other."""
-        boxes = (
-            [self._outbox, self._questions] if self._has_asked else [self._questions, self._outbox]
-        )
-        for box in boxes:
-            while box and not box[0].is_wanted():
-                box.popleft()
-            if box:
-                self._has_asked = box is self._questions
-                return self._take(box)
-        self._has_mail.clear()
-        return None
-
-    def _take(self, box: deque[_Message]) -> _Message:
-        if not self._has_joined and box[0].text.startswith("/join "):
-            return self._join_at_once()
-        return box.popleft()
-
-    def _join_at_once(self) -> _Message:
-        """Join the rooms that wait in one message, which the server allows once."""
-        self._has_joined = True
-        joins = [one for one in self._outbox if one.text.startswith("/join ")][:_AUTOJOIN]
-        for join in joins:
-            self._outbox.remove(join)
-        names = [join.text.removeprefix("/join ") for join in joins]
-        if len(names) == 1:
-            return joins[0]
-        for join in joins:
-            # Each is sent again by itself, should the server throw this away.
-            join.sent_at = self._clock()
-            self._sent.append((join.sent_at, join))
-        return _Message(f"/autojoin {','.join(names)}", lambda: False)
-
-    def _send_again(self) -> None:
-        """Repeat, after a while, what may have been thrown away and was not answered."""
-        self.counts["thrown_away"] += 1
-        now = self._clock()
-        unsure = [message for at, message in self._sent if now - at < _UNSURE]
-        self._sent.clear()
-        for message in reversed(unsure):
-            if message.is_wanted():
-                message.sent_at = 0.0
-                self._box(message).appendleft(message)
-        self._has_mail.set()
-        self._silent_until = now + _BACK_OFF
 
     # --- The list ---------------------------------------------------------------------------------
 
@@ -310,7 +210,7 @@ class ShowdownDialogue:
                 raise HeldError("the list", 0.0, "the crawl is ending")
             answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
             self._asked = kind, answer
-            message = self._post(command, lambda: not answer.done())
+            message = self._outbox.post(command, lambda: not answer.done())
             try:
                 value = await asyncio.wait_for(answer, self._manners.patience)
             except TimeoutError as error:
@@ -339,7 +239,7 @@ class ShowdownDialogue:
                 self._forget(room, visit)
         return self._manners.rooms - len(self._visits)
 
-    def _is_overdue(self, leave: _Message) -> bool:
+    def _is_overdue(self, leave: Message) -> bool:
         return leave.sent_at > 0 and self._clock() - leave.sent_at > _LEFT
 
     async def _visit(self, room: str, alive: Callable[[], None] | None) -> tuple[HTTPStatus, bytes]:
@@ -393,9 +293,10 @@ class ShowdownDialogue:
 
     async def _join(self, room: str, visit: _Visit) -> bool:
         """Knock, and tell whether somebody answered, if only to send us away."""
-        # Every other message may be a question.
-        reader, in_turn = visit.reader, 2 * self._manners.interval * len(self._outbox)
-        join = self._post(f"/join {room}", lambda: reader.state == "waiting" and not self._is_lost)
+        reader, in_turn = visit.reader, self._outbox.seconds
+        join = self._outbox.post(
+            f"/join {room}", lambda: reader.state == "waiting" and not self._is_lost
+        )
         has_answer = await self._wait(visit, self._manners.patience + in_turn)
         if has_answer and join.sent_at:
             self.latency = self._clock() - join.sent_at
@@ -428,7 +329,7 @@ class ShowdownDialogue:
             return
         if visit.reader.state in ("running", "ended", "waiting") and not self._is_lost:
             # Not when somebody is about to stay, or has joined again since.
-            visit.leave = self._post(
+            visit.leave = self._outbox.post(
                 f"/leave {room}",
                 lambda: visit.leave is not None and self._visits.get(room, visit) is visit,
             )

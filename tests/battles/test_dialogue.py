@@ -629,7 +629,7 @@ def test_a_list_that_is_none_is_a_download_error():
 def test_a_join_that_was_never_sent_is_no_latency():
     async def scene():
         wire = Wire(DOWNLOAD_TIMEOUT=5.0)
-        wire.dialogue._silent_until = wire.loop.time() + 60
+        wire.dialogue._outbox._silent_until = wire.loop.time() + 60
         await asyncio.gather(*wire.look(1), return_exceptions=True)
         return wire.dialogue.latency
 
