@@ -25,7 +25,7 @@ def main() -> int:
     """Run the demo and return its exit status."""
     _FOLDER.mkdir(exist_ok=True)
     with running_site(*_SITE) as (address, offered):
-        _say(f"The sandbox site at {address} offers {offered} public battles.")
+        say(f"The sandbox site at {address} offers {offered} public battles.")
         began = time.monotonic()
         status = subprocess.call(  # noqa: S603 -- our own
             _scrapy("crawl", "replays"), cwd=_FOLDER, env=_environment(address)
@@ -34,11 +34,11 @@ def main() -> int:
     if status != 0:
         return status
     held = _held()
-    _say(f"\n{len(held)} battles in the archive, {offered} on the site; {seconds:.0f} s.")
-    _say(f"They lie in {_FOLDER}/data/raw, as JSON Lines in zstd. Now try:\n")
-    _say(f"  cd {_FOLDER}")
+    say(f"\n{len(held)} battles in the archive, {offered} on the site; {seconds:.0f} s.")
+    say(f"They lie in {_FOLDER}/data/raw, as JSON Lines in zstd. Now try:\n")
+    say(f"  cd {_FOLDER}")
     for words in ("search --min-rating 1500", f"battle {held[0]}", "export --to battles.parquet"):
-        _say(f"  ../.venv/bin/scrapy {words}")
+        say(f"  ../.venv/bin/scrapy {words}")
     return 0 if len(set(held)) == len(held) == offered else 1
 
 
@@ -80,7 +80,8 @@ def _environment(address: str) -> dict[str, str]:
     return {**os.environ, **ours}  # noqa: TID251 -- passed on, not read
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Print a line at once."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox.battle_server import BattleServer, BattleServerError
-from sandbox.demo import running_site
+from sandbox.demo import running_site, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,10 +42,10 @@ def main() -> int:
     try:
         address = server.start()
     except BattleServerError as error:
-        _say(str(error))
+        say(str(error))
         return 1
     try:
-        _say(f"The battle server at {address} is open; twelve pairs of bots begin to play.")
+        say(f"The battle server at {address} is open; twelve pairs of bots begin to play.")
         with running_site("--battles", "1") as (site, _), _players(address) as report:
             began = time.monotonic()
             status = _crawl(address, site)
@@ -65,19 +65,19 @@ def _compare(report: Path, seconds: float) -> int:
     played = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
     held = {battle["id"]: battle for battle in _held()}
     outcomes = Counter(battle["outcome"] for battle in played)
-    _say(f"\nThe bots played {len(played)}: " + ", ".join(f"{n} {o}" for o, n in outcomes.items()))
+    say(f"\nThe bots played {len(played)}: " + ", ".join(f"{n} {o}" for o, n in outcomes.items()))
     public = [battle for battle in played if battle["outcome"] in ("won", "tie", "forfeit")]
     seen = [one for one in public if one["ended"] - one["started"] > _LISTED]
     whole = [battle for battle in seen if _agrees(battle, held.get(_id(battle)))]
-    _say(
+    say(
         f"{len(whole)} of the {len(seen)} public ones that ended, and lasted longer than "
         f"{_LISTED:.0f} s, are archived; {seconds:.0f} s."
     )
     leaked = [one for one in played if one["outcome"] == "hidden" and _id(one) in held]
-    _say(f"{outcomes['hidden']} were hidden by a player: {len(leaked)} of them are archived.")
-    _say(f"They lie in {_FOLDER}/data/raw. Now try:\n\n  cd {_FOLDER}")
+    say(f"{outcomes['hidden']} were hidden by a player: {len(leaked)} of them are archived.")
+    say(f"They lie in {_FOLDER}/data/raw. Now try:\n\n  cd {_FOLDER}")
     if whole:
-        _say(f"  ../.venv/bin/scrapy battle {_id(whole[0])} --log")
+        say(f"  ../.venv/bin/scrapy battle {_id(whole[0])} --log")
     return 0 if whole and len(whole) == len(seen) and not leaked else 1
 
 
@@ -126,11 +126,6 @@ def _environment(address: str, site: str) -> dict[str, str]:
     ours = {"REDIS_URL": "", "ARCHIVE_URL": "data", "SHOWDOWN_SERVER_URL": address}
     ours |= {"SHOWDOWN_REPLAY_URL": site, "SHOWDOWN_CLIENT_URL": _NOBODY}
     return {**os.environ, **ours}  # noqa: TID251 -- passed on, not read
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

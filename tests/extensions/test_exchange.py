@@ -13,6 +13,7 @@ from extensions.exchange import Exchange
 from extensions.keys import LANES
 from extensions.queue import Add, Done, Leased, Operation, State, Status
 from tests.conftest import Clock
+from tests.extensions.waiting import until
 
 LEASE = 30.0
 
@@ -116,14 +117,6 @@ class Rig:
     def take(self, count: int) -> list[str]:
         taken = (self.exchange.take() for _ in range(count))
         return [one.id for one in taken if one]
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 def entry(id: str, lane: int = 2) -> Leased:

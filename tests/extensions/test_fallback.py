@@ -18,6 +18,7 @@ from extensions.queue import RequestQueue, Status
 from extensions.retry import RetryMiddleware
 from extensions.scheduler import Scheduler
 from extensions.throttle import HeldError, Throttle
+from tests.extensions.waiting import until
 
 URL = "http://site/room"
 INSTEAD = "http://elsewhere/replay"
@@ -46,14 +47,6 @@ class FallbackSpider(PagesSpider):
 class BrokenSpider(PagesSpider):
     def fallback(self, request: Request, reason: str) -> Request | None:
         raise ZeroDivisionError(f"{request.url}: {reason}")
-
-
-async def until(condition) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 class Rig:

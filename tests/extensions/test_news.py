@@ -7,16 +7,9 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from extensions.news import Listener
+from tests.extensions.waiting import until
 
 CHANNEL = "test:news"
-
-
-async def until(condition) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 def is_listening() -> bool:

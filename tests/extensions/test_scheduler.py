@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -29,6 +28,7 @@ from extensions.keys import QueueKeys
 from extensions.queue import GROUP, Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
+from tests.extensions.waiting import until
 
 URL = "http://site/page"
 KEYS = QueueKeys("pages:queue")
@@ -42,14 +42,6 @@ class PagesSpider(Spider):
 
     def failed(self, failure):
         """An errback."""
-
-
-async def until(condition: Callable[[], object]) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 class Engine:

@@ -22,19 +22,12 @@ from scrapy.utils.test import get_crawler
 from extensions.hosts import MARGIN, Hosts, Limit, Policy
 from extensions.keys import HostKeys
 from extensions.throttle import HeldError, Throttle, Turn, limits_from_settings
+from tests.extensions.waiting import until
 
 HOST = "site.example"
 URL = f"http://{HOST}/page"
 TEN = Limit(rate=10 / MARGIN)
 KEYS = HostKeys()
-
-
-async def until(condition) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from scrapy.utils.test import get_crawler
 
 from extensions.signals import leaving
 from extensions.websocket import LostError, WebSocketDownloadHandler
+from tests.extensions.waiting import until
 
 
 class EchoDialogue:
@@ -162,14 +163,6 @@ def asks(handler: WebSocketDownloadHandler, url: str, *questions: str) -> list[a
 
 async def all_of(tasks: list[asyncio.Task]) -> list:
     return await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise AssertionError("it never came about")
 
 
 @pytest.fixture
