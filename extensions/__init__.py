@@ -12,6 +12,7 @@ websocket        download over websockets: many questions share a few connection
 gated_download   take every download past the throttle and the circuit breaker
 throttle         send no more to a host than it bears, counted over all workers together
 circuit_breaker  leave a host alone that fails again and again, and look whether it is well
+limits           read from the settings how much of each host the fleet may use
 hosts            share what the fleet knows of each host: its limit, its gate, how it fared
 news             hear at once what any worker tells all of them
 robots           obey robots.txt also when it cannot be had

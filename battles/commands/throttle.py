@@ -12,7 +12,7 @@ from battles.console import ArchiveCommand, archive_of, print_json
 from extensions.connection import connect
 from extensions.hosts import Hosts, HostStatus, host_of
 from extensions.keys import HostKeys
-from extensions.throttle import limits_from_settings
+from extensions.limits import limits_from_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace

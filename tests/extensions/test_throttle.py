@@ -21,7 +21,8 @@ from scrapy.utils.test import get_crawler
 
 from extensions.hosts import MARGIN, Hosts, Limit, Policy
 from extensions.keys import HostKeys
-from extensions.throttle import HeldError, Throttle, Turn, limits_from_settings
+from extensions.limits import limits_from_settings
+from extensions.throttle import HeldError, Throttle, Turn
 from tests.extensions.waiting import until
 
 HOST = "site.example"
