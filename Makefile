@@ -2,13 +2,14 @@
 # A target installs what it needs into .venv, once; nothing else on the machine changes.
 
 PYTHON ?= python3
-PIP_INSTALL = install --quiet --disable-pip-version-check --require-hashes --only-binary=:all:
+# What is locked is installed, and nothing resolved anew: a release of tomorrow changes nothing.
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary=:all:
 FORMATS ?= gen9ou
 LIMIT ?= 100
 # The site's operators see this in the user agent, so that they can reach whoever crawls.
 CONTACT ?= $(shell git config user.email)
 
-.PHONY: demo demo-live showdown crawl test check bench venv lock clean
+.PHONY: demo demo-live showdown crawl test check bench scrapyd venv lock clean
 
 demo: .venv/main
 	.venv/bin/python -m sandbox.demo
@@ -23,11 +24,12 @@ crawl: .venv/main
 	CONTACT='$(CONTACT)' .venv/bin/scrapy crawl replays -a formats='$(FORMATS)' -a limit='$(LIMIT)'
 
 # Four at a time, also on two cores: many of the tests wait for real processes.
-test: check $(if $(CI),.venv-s3/done)
+test: check $(if $(CI),.venv-swift/done)
 	.venv/bin/pytest --numprocesses 4 --dist worksteal -m 'not quiet' --durations 15
 	.venv/bin/pytest -m quiet
 
 check: .venv/test
+	.venv/bin/python -m pip --disable-pip-version-check check
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
@@ -38,27 +40,37 @@ bench: .venv/test
 
 venv: .venv/test
 
-.venv/main: requirements.lock
+# Runs crawls that are told to it over HTTP, in the settings of scrapyd/scrapyd.conf.
+scrapyd: .venv-scrapyd/done
+	mkdir -p .scrapy/scrapyd
+	cd scrapyd && ../.venv-scrapyd/bin/scrapyd
+
+.venv/main: requirements/main.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/pip $(PIP_INSTALL) -r requirements.lock
+	.venv/bin/python $(PIP_INSTALL) -r requirements/main.lock
 	touch $@
 
-.venv/test: requirements-test.lock
+.venv/test: requirements/test.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/pip $(PIP_INSTALL) -r requirements-test.lock
+	.venv/bin/python $(PIP_INSTALL) -r requirements/test.lock
 	touch $@ .venv/main
 
-# A real S3 server for one integration test, apart from the rest since it wants an old setuptools.
-.venv-s3/done: requirements-s3.lock
-	test -x .venv-s3/bin/python || $(PYTHON) -m venv .venv-s3
-	.venv-s3/bin/pip $(PIP_INSTALL) -r requirements-s3.lock
+# Apart from the rest: scrapyd and the S3 server of one test want an older setuptools, and the
+# generator of the docs is nobody else's need.
+.venv-%/done: requirements/%.lock
+	test -x .venv-$*/bin/python || $(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(PIP_INSTALL) -r requirements/$*.lock
 	touch $@
 
+# With uv. The locks hold names, versions and hashes, and no address.
+EXPORT = uv export --quiet --no-default-groups --no-emit-project --no-annotate --no-header
 lock:
-	uv export -q --no-emit-project --no-annotate --no-header -o requirements.lock >/dev/null
-	uv export -q --no-emit-project --no-annotate --no-header --extra test -o requirements-test.lock >/dev/null
-	printf 'swift==2.38.0\nsetuptools<81\n' | uv pip compile -q --universal --python-version 3.11 \
-		--generate-hashes --no-annotate --no-header - -o requirements-s3.lock >/dev/null
+	$(EXPORT) --extra s3 --extra parquet -o requirements/main.lock >/dev/null
+	$(EXPORT) --all-extras --group test -o requirements/test.lock >/dev/null
+	$(EXPORT) --extra s3 --extra parquet --group scrapyd -o requirements/scrapyd.lock >/dev/null
+	printf 'swift==2.38.0\nsetuptools<81\n' | uv pip compile --quiet --universal --python-version 3.11 \
+		--generate-hashes --no-annotate --no-header - -o requirements/swift.lock >/dev/null
+	sh requirements/check.sh
 
 clean:
-	rm -rf .venv .venv-s3 .scrapy .showdown demo demo-live
+	rm -rf .venv .venv-* .scrapy .showdown demo demo-live

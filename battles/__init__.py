@@ -21,6 +21,7 @@ corpus         read stored battles back, by id or by search
 summary        describe battles to people: in a line, or in a few
 explain        tell everything that is known of a battle
 export         write battles as Parquet or JSON Lines
+parquet        write battles to a Parquet file
 pseudonyms     replace the names of players by keyed pseudonyms
 commands/      what `scrapy` can do here besides crawling
 console        what the commands share

@@ -15,7 +15,7 @@ from scrapy.exceptions import UsageError
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
 from extensions.connection import UnreachableError
-from extensions.embedded import EmbeddedRedisError
+from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
 
 if TYPE_CHECKING:

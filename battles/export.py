@@ -6,11 +6,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import zstandard
 
-from battles.records import encode, to_record
+from battles.records import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,44 +20,6 @@ _BUFFERED = 1000
 """Battles written at once, some 10 MB of logs: a row group of Parquet."""
 _OPEN_FILES = 100
 """Files written at one time; the one opened first is closed to make room for another."""
-_PLAYER = pa.struct(
-    [
-        ("side", pa.string()),
-        ("name", pa.string()),
-        ("rating_before", pa.int32()),
-        ("rating_after", pa.int32()),
-        ("team", pa.list_(pa.string())),
-    ]
-)
-_TIME = pa.timestamp("s", tz="UTC")
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("formatid", pa.string()),
-        ("format", pa.string()),
-        ("generation", pa.int32()),
-        ("gametype", pa.string()),
-        ("players", pa.list_(_PLAYER)),
-        ("winner", pa.string()),
-        ("tie", pa.bool_()),
-        ("ended", pa.string()),
-        ("turns", pa.int32()),
-        ("started", _TIME),
-        ("uploaded", _TIME),
-        ("rating", pa.int32()),
-        ("rated", pa.bool_()),
-        ("open_team_sheets", pa.bool_()),
-        ("log", pa.large_string()),
-        ("source", pa.string()),
-        ("url", pa.string()),
-        ("fetched_at", _TIME),
-        ("content_hash", pa.string()),
-    ]
-)
-"""The columns of an export; times are UTC."""
-_IN_FOLDER = SCHEMA.remove(SCHEMA.get_field_index("formatid"))
-"""Readers add what the folders' names say, and Arrow refuses to read it twice."""
-
 _SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".jsonl.zst": "jsonl"}
 
 
@@ -103,7 +63,7 @@ def _implied_form(target: Path) -> str | None:
 
 
 def _export_file(battles: Iterable[Battle], target: Path) -> int:
-    part = _Part(target, SCHEMA)
+    part = _Part(target)
     try:
         for battle in battles:
             part.add(battle)
@@ -124,7 +84,9 @@ def _export_folder(battles: Iterable[Battle], target: Path, form: str) -> int:
             if folder not in parts:
                 if len(parts) >= _OPEN_FILES:
                     parts.pop(next(iter(parts))).close()
-                parts[folder] = _Part(target / folder / f"part-{written:04}{suffix}", _IN_FOLDER)
+                parts[folder] = _Part(
+                    target / folder / f"part-{written:04}{suffix}", is_in_folder=True
+                )
                 written += 1
             parts[folder].add(battle)
         for part in parts.values():
@@ -138,13 +100,13 @@ def _export_folder(battles: Iterable[Battle], target: Path, form: str) -> int:
 class _Part:
     """One file: buffers battles, and takes its final name when it is complete."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, *, is_in_folder: bool = False) -> None:
         self.count = 0
         self._path = path
         self._partial = path.with_name(f".{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file: _File = (
-            _ParquetFile(self._partial, schema)
+            _parquet_file(self._partial, is_in_folder=is_in_folder)
             if path.suffix == ".parquet"
             else _JsonLinesFile(self._partial, compress=path.suffix == ".zst")
         )
@@ -173,18 +135,18 @@ class _Part:
         self._buffer = []
 
 
-class _ParquetFile:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
-
-    def write(self, battles: list[Battle]) -> None:
-        if battles:
-            records = [to_record(battle) for battle in battles]
-            self._writer.write_table(pa.Table.from_pylist(records, schema=self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
+def _parquet_file(path: Path, *, is_in_folder: bool) -> _File:
+    try:
+        # Only here: it is a large package, and JSON Lines do without it.
+        from battles.parquet import ParquetFile  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "pyarrow":
+            raise
+        raise ExportError(
+            "Parquet is written by pyarrow: pip install 'battles[parquet]', or name a file that "
+            "ends in .jsonl or .jsonl.zst"
+        ) from None
+    return ParquetFile(path, is_in_folder=is_in_folder)
 
 
 class _JsonLinesFile:

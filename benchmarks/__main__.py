@@ -30,9 +30,11 @@ def _head() -> list[str]:
     return [
         "# Results",
         "",
-        f"One run of `make bench` on {os.cpu_count()} cores of {_processor()}, Python "
-        f"{platform.python_version()}. Machines differ and are noisy: trust the ratios, which are "
-        "of this one run.",
+        (
+            f"One run of `make bench` on {os.cpu_count()} cores of {_processor()}, Python "
+            f"{platform.python_version()}. Machines differ and are noisy: trust the ratios, which "
+            "are of this one run."
+        ),
         "",
     ]
 
@@ -46,8 +48,10 @@ def _queue(seen: int) -> list[str]:
     return [
         "## The queue, one client",
         "",
-        "| queue | put in, a second | taken out (ours: leased and acknowledged), a second "
-        "| bytes in Redis, seen and queued |",
+        (
+            "| queue | put in, a second | taken out (ours: leased and acknowledged), a second "
+            "| bytes in Redis, seen and queued |"
+        ),
         "| --- | --- | --- | --- |",
         *rows,
         "",
@@ -66,9 +70,11 @@ def _crawl(few: int, many: int) -> list[str]:
         "| --- | --- | --- |",
         *(f"| {c.name} | {c.milliseconds:.2f} | {c.milliseconds / ours:.1f} |" for c in costs),
         "",
-        "`battles` stores segments in S3 and an index in Redis; `one_object` is scrapy-redis with "
-        "one S3 object and one Redis hash a battle; `plain` is Scrapy's memory queue and stores "
-        "nothing.",
+        (
+            "`battles` stores segments in S3 and an index in Redis; `one_object` is scrapy-redis "
+            "with one S3 object and one Redis hash a battle; `plain` is Scrapy's memory queue and "
+            "stores nothing."
+        ),
     ]
 
 

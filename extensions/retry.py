@@ -104,7 +104,7 @@ def retry_later(
     if throttle and (held := throttle.held(request.url)):
         return put_off(request, spider, held)
     # Stats want a word, letters the whole reason.
-    again = get_retry_request(request, spider=spider, reason=reason.split(":")[0])
+    again = get_retry_request(request, spider=spider, reason=reason.partition(":")[0])
     if again is not None:
         again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
     else:

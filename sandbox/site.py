@@ -106,7 +106,7 @@ class ReplaySite:
             self.add(replay)
 
     @classmethod
-    def recorded(cls, plan: Plan = Plan()) -> ReplaySite:  # noqa: B008 -- frozen
+    def recorded(cls, plan: Plan = Plan()) -> ReplaySite:
         return cls(_lay_out(plan))
 
     @property

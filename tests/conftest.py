@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from extensions.embedded import EmbeddedRedis, EmbeddedRedisError
+from extensions.embedded import EmbeddedRedis
+from extensions.server_program import EmbeddedRedisError
 from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.site import ReplaySite
 

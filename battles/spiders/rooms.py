@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from http import HTTPStatus
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
@@ -74,6 +75,10 @@ class RoomsSpider(scrapy.Spider):
         self._via = arguments.get("via", "socket")
         if self._via not in ("socket", "browser"):
             raise ArgumentError(f"via={self._via!r}: give socket or browser")
+        if self._via == "browser" and find_spec("scrapy_playwright") is None:
+            raise ArgumentError(
+                "via=browser wants scrapy-playwright: pip install 'battles[browser]'"
+            )
 
     @classmethod
     def from_crawler(cls, crawler: Crawler, *args: Any, **kwargs: Any) -> RoomsSpider:  # noqa: ANN401 -- Scrapy's own

@@ -37,7 +37,7 @@ local interval = rate > 0 and math.min(1000000 / rate, 86400000000) or 0
 interval = math.max(interval, tonumber(own[2] or 0) * 1000000)
 local allowance = (tonumber(ARGV[5]) - 1) * interval
 -- A limit that was raised counts at once: what a lower one promised for later is not waited for.
-local due = math.min(tonumber(own[3] or 0), now + tonumber(ARGV[7]) + allowance + interval)
+local due = math.min(tonumber(own[3] or now), now + tonumber(ARGV[7]) + allowance + interval)
 local wait = 0
 if is_probe == 1 then due = math.min(due, now) end
 if concurrency > 0 and is_probe == 0 then

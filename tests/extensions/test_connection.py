@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import socket
 
 import pytest
@@ -58,6 +60,23 @@ def test_without_a_url_a_server_of_our_own_is_started_once(tmp_path, monkeypatch
     [server] = servers.values()
     server.release()
     assert (tmp_path / "redis").is_dir()
+
+
+@pytest.mark.usefixtures("redis_url")
+def test_a_server_of_our_own_that_was_killed_is_started_again(tmp_path, monkeypatch):
+    servers = {}
+    monkeypatch.setattr(connection, "_embedded", servers)
+    settings = Settings({"REDIS_URL": "", "EMBEDDED_REDIS_DIR": str(tmp_path / "redis")})
+
+    with connect(settings, patience=1.0) as first, connect(settings, patience=1.0) as second:
+        first.set("key", "value")
+        os.kill(first.info("server")["process_id"], signal.SIGKILL)
+
+        assert second.get("key") == b"value"
+        assert first.get("key") == b"value"
+
+    [server] = servers.values()
+    server.release()
 
 
 @pytest.mark.parametrize(

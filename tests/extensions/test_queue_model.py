@@ -159,10 +159,9 @@ class Model:
 
     def hand_over(self, leased: Leased, worker: str) -> None:
         """Give a queued entry to a worker; any of those that look the same."""
-        url = leased.fields[b"url"].decode()
-        entry = next(
-            e for e in self.entries if (e.place, e.url, e.lane) == ("queued", url, leased.lane)
-        )
+        url, watcher = (leased.fields.get(name, b"").decode() for name in (b"url", b"watcher"))
+        looks = ("queued", url, watcher, leased.lane)
+        entry = next(e for e in self.entries if (e.place, e.url, e.watcher, e.lane) == looks)
         entry.holder, entry.deliveries, entry.is_overdue = worker, 1, False
         self.held[place_of(leased)] = entry
 

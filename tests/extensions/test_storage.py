@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,10 @@ from extensions import storage as storage_module
 from extensions.storage import (
     FolderStorage,
     MissingError,
-    S3Storage,
     StorageError,
     storage_from_settings,
 )
+from extensions.storage_s3 import S3Storage
 from tests.extensions.conftest import SECRET
 from tests.extensions.storage_contract import KEY, StorageContract
 
@@ -273,3 +274,17 @@ def test_a_prefix_hides_what_lies_beside_it(s3_with, s3_bucket, segment):
     s3_with(f"s3://{s3_bucket}/other").put(segment, KEY)
 
     assert list(s3_with(f"s3://{s3_bucket}/archive").keys("")) == []
+
+
+def test_a_bucket_without_boto3_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "extensions.storage_s3")
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    with pytest.raises(ValueError, match=r"pip install 'battles\[s3\]'"):
+        storage_from_settings(Settings({"ARCHIVE_URL": "s3://bucket"}))
+
+
+def test_a_folder_does_without_boto3(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "boto3", None)
+
+    assert storage_from_settings(Settings({"ARCHIVE_URL": str(tmp_path)}))

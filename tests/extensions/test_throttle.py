@@ -172,8 +172,10 @@ def test_a_permit_that_comes_too_late_is_given_up_for_another_once(throttle_of, 
     assert clock.now > 0.04
 
 
-def test_a_server_whose_clock_is_hours_off_permits_at_the_right_time(redis):
-    throttle = Throttle(redis, lambda _: TEN, server_clock=lambda: time.monotonic() - 9999.0)
+@pytest.mark.parametrize("first", [-9999.0, 0.0, 1.8e9], ids=["before 0", "at 0", "in 2027"])
+def test_a_server_whose_clock_is_hours_off_permits_at_the_right_time(redis, first):
+    offset = time.monotonic() - first
+    throttle = Throttle(redis, lambda _: TEN, server_clock=lambda: time.monotonic() - offset)
 
     async def scene():
         await throttle.turn(URL)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from extensions.embedded import find_server
+from extensions.server_program import find_server
 
 
 class ReplicatedRedis:

@@ -2,7 +2,7 @@
 # A real S3 server from PyPI alone: one node of OpenStack Swift with its S3 API, on 127.0.0.1.
 #
 # Use: swift_s3.sh FOLDER PROXY ACCOUNT CONTAINER OBJECT      (a new folder, and four free ports)
-# The swift-* programs must be on PATH; see requirements-s3.lock. S3 is at http://127.0.0.1:PROXY,
+# The swift-* programs must be on PATH; see requirements/swift.lock. S3 is at http://127.0.0.1:PROXY,
 # region us-east-1, access key test:tester, secret testing, paths instead of host names. It runs
 # until it is terminated or one of its four servers ends, and takes the others along.
 set -eu

@@ -15,7 +15,8 @@ import boto3
 import pytest
 from scrapy.settings import Settings
 
-from extensions.storage import MissingError, S3Storage, StorageError, storage_from_settings
+from extensions.storage import MissingError, StorageError, storage_from_settings
+from extensions.storage_s3 import S3Storage
 from tests.extensions.storage_contract import KEY, StorageContract
 from tests.integration.fleet import public_ids
 
@@ -31,9 +32,9 @@ _numbers = count()
 @pytest.fixture(scope="module")
 def programs() -> str:
     """Return a PATH with Swift's programs on it."""
-    path = f"{ROOT / '.venv-s3' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    path = f"{ROOT / '.venv-swift' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     if shutil.which("swift-proxy-server", path=path) is None:
-        message = "no Swift: `make .venv-s3/done` installs it into .venv-s3"
+        message = "no Swift: `make .venv-swift/done` installs it into .venv-swift"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)

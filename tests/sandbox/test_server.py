@@ -77,8 +77,10 @@ def test_no_answer_asks_to_be_cached_or_is_compressed(serve):
         ({"user": "a,b,c"}, b']{"actionerror": "Limit 2 usernames in a search"}'),
         (
             {"page": "1", "before": "9"},
-            b']{"actionerror": "Cannot set both \\"page\\" and \\"before\\", please choose one'
-            b' method of pagination"}',
+            (
+                b']{"actionerror": "Cannot set both \\"page\\" and \\"before\\", please choose one'
+                b' method of pagination"}'
+            ),
         ),
     ],
     ids=["page", "sort", "users", "page and before"],

@@ -420,3 +420,10 @@ def test_the_browser_takes_the_place_of_the_handler_when_asked_for(spider_of, vi
 
     assert handlers(spider)["wss"] == handler
     assert handlers(spider)["https"] == "h.H"
+
+
+def test_a_browser_that_is_not_installed_is_said_so(monkeypatch):
+    monkeypatch.setattr("battles.spiders.rooms.find_spec", lambda _name: None)
+
+    with pytest.raises(ArgumentError, match=r"pip install 'battles\[browser\]'"):
+        RoomsSpider(via="browser")
