@@ -198,7 +198,7 @@ class Fleet:
         """Kill the server without warning, and start it again over its data."""
         self.redis._server.kill()
         self.redis._server.wait()
-        self.redis._launch()
+        self.redis.start()
 
     def client(self) -> Redis:
         return Redis.from_url(self.redis.start())
