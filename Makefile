@@ -41,9 +41,13 @@ bench: .venv/test
 venv: .venv/test
 
 # Runs crawls that are told to it over HTTP, in the settings of scrapyd/scrapyd.conf.
+# Jobs share the queue and the archive with a `scrapy crawl` in this folder.
+scrapyd: export SPOOL_DIR ?= $(CURDIR)/.scrapy/spool
+scrapyd: export EMBEDDED_REDIS_DIR ?= $(CURDIR)/.scrapy/redis
+scrapyd: export ARCHIVE_URL ?= $(CURDIR)/data
 scrapyd: .venv-scrapyd/done
 	mkdir -p .scrapy/scrapyd
-	cd scrapyd && ../.venv-scrapyd/bin/scrapyd
+	cd scrapyd && exec ../.venv-scrapyd/bin/scrapyd --pidfile=
 
 .venv/main: requirements/main.lock
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv

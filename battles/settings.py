@@ -127,7 +127,9 @@ COOKIES_ENABLED = False  # the site needs none
 # --- Places: what differs between machines --------------------------------------------------------
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
+EMBEDDED_REDIS_DIR = os.environ.get("EMBEDDED_REDIS_DIR", ".scrapy/redis")
 ARCHIVE_URL = os.environ.get("ARCHIVE_URL", "data")
+SPOOL_DIR = os.environ.get("SPOOL_DIR", ".scrapy/spool")
 AWS_ENDPOINT_URL = os.environ.get("AWS_ENDPOINT_URL")
 AWS_REGION_NAME = os.environ.get("AWS_REGION_NAME")
 SHOWDOWN_REPLAY_URL = os.environ.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
