@@ -292,12 +292,15 @@ def test_processes_with_temporary_folders_of_their_own_share_one_server(
 ):
     with tempfile.TemporaryDirectory(dir="/tmp") as elsewhere:
         other = user(deep_folder, TMPDIR=elsewhere)
+        embedded = embedded_in(deep_folder)
 
-        url = embedded_in(deep_folder).start()
+        url = embedded.start()
 
         assert url == other.url
         assert answers(url)
         leave(other)
+        # Its socket goes with the folder, and then nobody could stop it.
+        embedded.release()
 
 
 def test_a_temporary_folder_that_is_too_deep_is_said_so(deep_folder, embedded_in, monkeypatch):
