@@ -9,7 +9,7 @@ LIMIT ?= 100
 # The site's operators see this in the user agent, so that they can reach whoever crawls.
 CONTACT ?= $(shell git config user.email)
 
-.PHONY: demo demo-live showdown crawl test check bench scrapyd venv lock clean
+.PHONY: demo demo-live showdown crawl test check release docs bench scrapyd venv lock clean
 
 demo: .venv/main
 	.venv/bin/python -m sandbox.demo
@@ -30,10 +30,17 @@ test: check $(if $(CI),.venv-swift/done)
 
 check: .venv/test
 	.venv/bin/python -m pip --disable-pip-version-check check
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+	.venv/bin/pre-commit run --all-files
+
+# Build, check what was built, and try it: nothing is uploaded.
+release: .venv/test
+	rm -rf dist build
+	.venv/bin/python -m build --no-isolation --outdir dist .
+	.venv/bin/twine check --strict dist/*
+	WHEEL="$$(ls $(CURDIR)/dist/*.whl)" .venv/bin/pytest tests/integration/test_packages.py
+
+docs: .venv-docs/done
+	.venv-docs/bin/sphinx-build -W -n -q docs docs/_build
 
 bench: .venv/test
 	.venv/bin/python -m benchmarks
@@ -71,6 +78,7 @@ EXPORT = uv export --quiet --no-default-groups --no-emit-project --no-annotate -
 lock:
 	$(EXPORT) --extra s3 --extra parquet -o requirements/main.lock >/dev/null
 	$(EXPORT) --all-extras --group test -o requirements/test.lock >/dev/null
+	$(EXPORT) --only-group docs -o requirements/docs.lock >/dev/null
 	$(EXPORT) --extra s3 --extra parquet --group scrapyd -o requirements/scrapyd.lock >/dev/null
 	printf 'swift==2.38.0\nsetuptools<81\n' | uv pip compile --quiet --universal --python-version 3.11 \
 		--generate-hashes --no-annotate --no-header - -o requirements/swift.lock >/dev/null
