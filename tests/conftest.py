@@ -33,7 +33,10 @@ def clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory):
-    """A Redis server of the test run's own."""
+    """A Redis server of the test run's own, or the one that `TEST_REDIS_URL` names."""
+    if given := os.environ.get("TEST_REDIS_URL"):
+        yield f"{given}?db={DATABASE}"
+        return
     server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
     try:
         url = server.start()
