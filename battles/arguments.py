@@ -21,9 +21,18 @@ def reject_unknown(given: Iterable[str], known: Iterable[str]) -> None:
     """Refuse the first argument that the spider does not have; `_job` is scrapyd's."""
     known = sorted(known)
     for name in sorted(set(given) - set(known) - {"_job"}):
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-        raise ArgumentError(f"unknown argument {name!r}: {hint}")
+        raise ArgumentError(f"unknown argument {name!r}: {nearest(name, known)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Say what somebody may have meant, or what there is.
+
+    >>> nearest("room", ["replays", "rooms"]), nearest("x", ["replays", "rooms"])
+    ("did you mean 'rooms'?", 'there are replays, rooms')
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 def read_names(name: str, text: str | None) -> list[str]:

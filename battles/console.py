@@ -1,4 +1,4 @@
-"""What the commands share: opening the archive, and saying in one line what is wrong."""
+"""What the commands share: opening archive and queue, and saying in one line what is wrong."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import RedisError
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import UsageError
+from scrapy.spiderloader import get_spider_loader
 
+from battles.arguments import nearest
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
 from extensions.connection import UnreachableError
+from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Iterator
+
+    from scrapy.settings import BaseSettings
+
+    from extensions.queue import RequestQueue
 
 _ENVIRONMENT = (
     CorpusError,
@@ -34,23 +42,61 @@ _INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended."""
 
 
-class ArchiveCommand(ScrapyCommand):
-    """A command over the archive: it wants a project, starts no crawl, and logs nothing."""
+_DEFAULT_SPIDER = "replays"
+
+
+class QuietCommand(ScrapyCommand):
+    """A command that wants a project, starts no crawl, and logs nothing."""
 
     requires_project = True
     requires_crawler_process = False
     default_settings = {"LOG_ENABLED": False}
 
+    def add_options(self, parser: ArgumentParser) -> None:
+        super().add_options(parser)
+        complain_briefly(parser)
+
+
+class ArchiveCommand(QuietCommand):
+    """A command over the archive."""
+
+
+class QueueCommand(QuietCommand):
+    """A command over a spider's queue; what is wrong with the archive does not concern it."""
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        super().add_options(parser)
+        words = f"whose queue; default {_DEFAULT_SPIDER}"
+        parser.add_argument("--spider", default=_DEFAULT_SPIDER, metavar="NAME", help=words)
+
+    @contextmanager
+    def queue_of(self, spider: str) -> Iterator[RequestQueue]:
+        """Open the queue of a spider; what goes wrong ends the command as in `complaints`."""
+        assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+        if spider != _DEFAULT_SPIDER:
+            check_spider(self.settings, spider)
+        with complaints(self):
+            queue = queue_from_settings(self.settings, spider)
+            queue.open()
+            yield queue
+
 
 @contextmanager
 def archive_of(command: ScrapyCommand) -> Iterator[Corpus]:
-    """Open the archive for a command; what goes wrong ends it with one line and status 1 or 2."""
+    """Open the archive for a command; what goes wrong ends it as in `complaints`."""
     assert command.settings is not None  # noqa: S101 -- Scrapy has set it by now
+    with complaints(command):
+        corpus = Corpus.from_settings(command.settings)
+        corpus.index.check()
+        yield corpus
+
+
+@contextmanager
+def complaints(command: ScrapyCommand) -> Iterator[None]:
+    """End a command in which something goes wrong with one line, and status 1 or 2."""
     with usage_errors():
         try:
-            corpus = Corpus.from_settings(command.settings)
-            corpus.index.check()
-            yield corpus
+            yield
             sys.stdout.flush()
         except BrokenPipeError:
             # `head` has read enough. What is left in the buffer has nowhere to go.
@@ -73,6 +119,23 @@ def usage_errors() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def complain_briefly(parser: ArgumentParser) -> None:
+    """Have a mistake answered by the line that names it, without the usage before it."""
+    parser.print_usage = lambda file=None: None  # type: ignore[method-assign]  # noqa: ARG005 -- argparse's own
+
+
+def check_spider(settings: BaseSettings, name: str) -> None:
+    """Refuse a name that is no spider's.
+
+    Raises:
+        UsageError: it is none; the message names the nearest.
+
+    """
+    names = get_spider_loader(settings).list()
+    if name not in names:
+        raise UsageError(f"there is no spider {name!r}: {nearest(name, names)}")
 
 
 def fail(command: ScrapyCommand, message: str) -> None:

@@ -8,22 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import UsageError
 
-from battles.console import ArchiveCommand, archive_of, fail, print_json
-from extensions.scheduler import queue_from_settings
+from battles.console import QueueCommand, fail, print_json
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
     from extensions.queue import RequestQueue
 
-_ACTIONS = ("list", "show", "requeue", "drop")
+_SETTLING = ("requeue", "drop")
+_ACTIONS = ("list", "show", *_SETTLING)
 
 
-class Command(ArchiveCommand):
+class Command(QueueCommand):
     """`scrapy deadletters`."""
 
     def syntax(self) -> str:
-        return "[options] [list | show ID | requeue [ID…|--all] | drop ID…]"
+        return "[options] [list | show ID | requeue ID…|--all | drop ID…|--all]"
 
     def short_desc(self) -> str:
         return "List, show, put back or drop requests that did not succeed"
@@ -31,22 +31,13 @@ class Command(ArchiveCommand):
     def add_options(self, parser: ArgumentParser) -> None:
         super().add_options(parser)
         add = parser.add_argument
-        add("--spider", default="replays", help="whose letters; default replays")
-        add("--all", action="store_true", help="requeue every one")
+        add("--all", action="store_true", help="requeue or drop every one")
         add("--json", action="store_true", help="print JSON")
 
     def run(self, args: list[str], opts: Namespace) -> None:
         action, *numbers = args or ["list"]
-        if action not in _ACTIONS:
-            raise UsageError(f"{action!r}: give one of {', '.join(_ACTIONS)}")
-        if opts.all and (action != "requeue" or numbers):
-            raise UsageError("--all goes with requeue, and takes no letter's number")
-        if (action == "list") == bool(numbers) and not opts.all:
-            raise UsageError(f"{action} takes {'no' if numbers else 'a'} letter's number")
-        with archive_of(self):
-            assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
-            queue = queue_from_settings(self.settings, opts.spider)
-            queue.open()
+        _check(action, numbers, is_all=opts.all)
+        with self.queue_of(opts.spider) as queue:
             letters = queue.dead_letters()
             if action == "list":
                 _list(letters, as_json=opts.json)
@@ -69,6 +60,20 @@ class Command(ArchiveCommand):
         sys.stdout.write(f"{len(settled)} {done}\n")
         if left := [number for number in numbers if number not in settled]:
             fail(self, f"not there, or too broken to put back: {', '.join(left[:20])}")
+
+
+def _check(action: str, numbers: list[str], *, is_all: bool) -> None:
+    """Refuse what makes no sense, before anything is changed."""
+    if action not in _ACTIONS:
+        raise UsageError(f"{action!r}: give one of {', '.join(_ACTIONS)}")
+    is_settling = action in _SETTLING
+    if is_all and (numbers or not is_settling):
+        raise UsageError("--all goes with requeue or drop, and takes no letter's number")
+    if action == "list" and numbers:
+        raise UsageError("list takes no letter's number")
+    if action != "list" and not numbers and not is_all:
+        every = ", or --all for every letter" if is_settling else ""
+        raise UsageError(f"{action} takes a letter's number{every}")
 
 
 def _list(letters: dict[str, Any], *, as_json: bool) -> None:

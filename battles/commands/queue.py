@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import UsageError
 
-from battles.console import ArchiveCommand, archive_of, print_json
+from battles.console import QueueCommand, print_json
 from extensions.connection import connect
 from extensions.inspection import hosts
-from extensions.scheduler import namespace_of, queue_from_settings
+from extensions.scheduler import namespace_of
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,7 +24,7 @@ _EVERY = 2.0
 """Seconds between two looks with --watch."""
 
 
-class Command(ArchiveCommand):
+class Command(QueueCommand):
     """`scrapy queue`."""
 
     def syntax(self) -> str:
@@ -44,7 +44,6 @@ class Command(ArchiveCommand):
     def add_options(self, parser: ArgumentParser) -> None:
         super().add_options(parser)
         add = parser.add_argument
-        add("--spider", default="replays", help="whose queue; default replays")
         add("--watch", action="store_true", help="show the status again every 2 s")
         add("--yes", action="store_true", help="purge without asking")
         add("--json", action="store_true", help="print the status as JSON")
@@ -53,10 +52,7 @@ class Command(ArchiveCommand):
         action = args[0] if args else "status"
         if len(args) > 1 or action not in _ACTIONS:
             raise UsageError(f"{' '.join(args)!r}: give one of {', '.join(_ACTIONS)}")
-        with archive_of(self):
-            assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
-            queue = queue_from_settings(self.settings, opts.spider)
-            queue.open()
+        with self.queue_of(opts.spider) as queue:
             if action == "status":
                 self._show(queue, opts)
             elif action == "purge":

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from scrapy.exceptions import UsageError
 
-from battles.console import ArchiveCommand, archive_of, print_json
-from extensions.connection import connect
+from battles.console import QuietCommand, complaints, print_json
+from extensions.connection import check, connect
 from extensions.hosts import Hosts, HostStatus, host_of
 from extensions.keys import HostKeys
 from extensions.limits import limits_from_settings
@@ -20,8 +22,15 @@ if TYPE_CHECKING:
 
     from extensions.hosts import Limit
 
+_HOST = re.compile(r"([a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?\.?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_WORDS = ("default", "open")
+_SYNTAX = (
+    "`scrapy throttle HOST RATE`, as in `scrapy throttle replay.example.org 0.5`; `default` or "
+    "`open` stand in the place of the rate"
+)
 
-class Command(ArchiveCommand):
+
+class Command(QuietCommand):
     """`scrapy throttle`."""
 
     def syntax(self) -> str:
@@ -46,9 +55,11 @@ class Command(ArchiveCommand):
         how, more = args[1:2], args[2:]
         if more:
             raise UsageError(f"{' '.join(more)!r} is too much: give a host and a rate")
-        with archive_of(self):
+        with complaints(self):
             assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
-            hosts = Hosts(connect(self.settings), HostKeys().namespace)
+            redis = connect(self.settings)
+            check(redis)
+            hosts = Hosts(redis, HostKeys().namespace)
             if host and how:
                 change(hosts, host, how[0])
             limits = limits_from_settings(self.settings)
@@ -67,14 +78,22 @@ def read_host(text: str) -> str:
         UsageError: it is neither.
 
     """
-    address = text if "://" in text else f"//{text}"
     try:
-        host = host_of(address)
+        host = host_of(text if "://" in text else f"//{text}")
+        is_host = bool(_HOST.fullmatch(host)) and urlsplit(f"//{host}").port != 0
     except ValueError:
-        host = ""
-    if not host or "/" in address.partition("//")[2].rstrip("/") or " " in text:
-        raise UsageError(f"{text!r}: give a host, such as replay.example.org or 127.0.0.1:8000")
+        is_host = False
+    if not is_host or host in _WORDS or _is_number(host):
+        raise UsageError(f"{text!r} is no host: {_SYNTAX}")
     return host
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def change(hosts: Hosts, host: str, how: str) -> None:

@@ -121,13 +121,10 @@ class Outcome:
 
     @property
     def complaint(self) -> str:
-        """The one line of errors, without the usage that Scrapy puts before it."""
-        assert "Traceback" not in self.errors
-        usage, separator, complaint = self.errors.partition("error: ")
-        line = complaint if separator else usage
-        assert line.endswith("\n")
-        assert line.count("\n") == 1
-        return line.rstrip("\n")
+        """The one line of errors, without the program's name before it."""
+        assert self.errors.endswith("\n")
+        assert self.errors.count("\n") == 1, self.errors
+        return self.errors.rpartition("error: ")[2].rstrip("\n")
 
 
 @pytest.fixture

@@ -139,6 +139,13 @@ def test_letters_are_dropped(scrapy, letters):
     assert letters.status().total("dropped") == 2
 
 
+def test_all_letters_are_dropped_at_once(scrapy, letters):
+    outcome = scrapy("deadletters", "drop", "--all")
+
+    assert (outcome.status, outcome.output) == (0, "2 dropped\n")
+    assert letters.dead_letters() == {}
+
+
 def test_what_could_not_be_put_back_is_named(scrapy, letters):
     bury(letters, "c", Failure("no request"), fields=[])
 
@@ -154,11 +161,11 @@ def test_what_could_not_be_put_back_is_named(scrapy, letters):
         (["bury"], "'bury': give one of list, show, requeue, drop"),
         (["list", "1"], "list takes no letter's number"),
         (["show"], "show takes a letter's number"),
-        (["requeue"], "requeue takes a letter's number"),
-        (["drop"], "drop takes a letter's number"),
-        (["drop", "--all"], "--all goes with requeue, and takes no letter's number"),
-        (["list", "--all"], "--all goes with requeue, and takes no letter's number"),
-        (["requeue", "1", "--all"], "--all goes with requeue, and takes no letter's number"),
+        (["requeue"], "requeue takes a letter's number, or --all for every letter"),
+        (["drop"], "drop takes a letter's number, or --all for every letter"),
+        (["show", "--all"], "--all goes with requeue or drop, and takes no letter's number"),
+        (["list", "--all"], "--all goes with requeue or drop, and takes no letter's number"),
+        (["drop", "1", "--all"], "--all goes with requeue or drop, and takes no letter's number"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
@@ -176,8 +183,22 @@ def test_another_spiders_letters_can_be_asked_for(scrapy, letters):
     assert len(letters.dead_letters()) == 2
 
 
+def test_an_unknown_spiders_letters_are_nobodys(scrapy):
+    outcome = scrapy("deadletters", "--spider", "replay")
+
+    assert outcome.status == 2
+    assert outcome.complaint == "there is no spider 'replay': did you mean 'replays'?"
+
+
+@pytest.mark.usefixtures("letters")
+def test_letters_are_settled_whatever_is_wrong_with_the_archive(scrapy):
+    outcome = scrapy("deadletters", "requeue", "--all", ARCHIVE_URL="s3:nonsense")
+
+    assert (outcome.status, outcome.output) == (0, "2 put back into the queue\n")
+
+
 def test_help_names_what_can_be_done(scrapy):
     outcome = scrapy("deadletters", "--help")
 
     assert outcome.status == 0
-    assert "[list | show ID | requeue [ID…|--all] | drop ID…]" in outcome.output
+    assert "[list | show ID | requeue ID…|--all | drop ID…|--all]" in outcome.output

@@ -82,6 +82,17 @@ def test_another_spiders_queue_can_be_asked_for(scrapy, redis):
     assert outcome.lines[0] == "running: 1 left, 0 watchers"
 
 
+@pytest.mark.parametrize(
+    ("spider", "hint"),
+    [("room", "did you mean 'rooms'?"), ("xyz", "there are replays, rooms"), ("", "there are")],
+)
+def test_an_unknown_spider_has_no_queue(scrapy, spider, hint):
+    outcome = scrapy("queue", "--spider", spider)
+
+    assert (outcome.status, outcome.output) == (2, "")
+    assert outcome.complaint.startswith(f"there is no spider {spider!r}: {hint}")
+
+
 def test_watching_shows_the_status_until_it_is_interrupted(scrapy, monkeypatch):
     looks = []
 
@@ -109,6 +120,13 @@ def test_every_worker_is_told_what_to_do(scrapy, queue, action, state):
 
     assert outcome.output == f"replays: {state}\n"
     assert queue.status().state == state
+
+
+@pytest.mark.parametrize("words", [[], ["pause"], ["purge", "--yes"]], ids=str)
+def test_a_queue_is_steered_whatever_is_wrong_with_the_archive(scrapy, words):
+    outcome = scrapy("queue", *words, ARCHIVE_URL="s3:nonsense")
+
+    assert (outcome.status, outcome.errors) == (0, "")
 
 
 def test_nothing_is_thrown_away_without_a_yes(scrapy, queue):

@@ -160,14 +160,47 @@ def test_what_is_neither_a_rate_nor_a_word_is_refused(scrapy, hosts, rate):
     assert hosts.status() == []
 
 
-@pytest.mark.parametrize("host", ["", " ", "a host", "https://", "https://replay.example/page"])
-def test_what_is_no_host_is_refused(scrapy, host):
-    outcome = scrapy("throttle", host)
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", " ", "a host", "https://", "default", "Open", "0.5", "1e3", "a.example:"),
+        *("a.example:http", "a.example:99999", "a.example:0", ".", "*", "[half", "[1.2"),
+    ],
+)
+def test_what_is_no_host_is_refused(scrapy, hosts, host):
+    outcome = scrapy("throttle", host, "1")
 
     assert outcome.status == 2
     assert outcome.complaint == (
-        f"{host!r}: give a host, such as replay.example.org or 127.0.0.1:8000"
+        f"{host!r} is no host: `scrapy throttle HOST RATE`, as in `scrapy throttle "
+        "replay.example.org 0.5`; `default` or `open` stand in the place of the rate"
     )
+    assert hosts.status() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("https://me:word@Replay.Example/gen9ou-1?x=1#end", "replay.example"),
+        ("replay.example/gen9ou-1", "replay.example"),
+        ("wss://replay.example:8000/showdown/websocket", "replay.example:8000"),
+        ("127.0.0.1", "127.0.0.1"),
+        ("http://[::1]:8000/", "[::1]:8000"),
+        ("localhost", "localhost"),
+    ],
+)
+def test_an_address_is_reduced_to_its_host(scrapy, hosts, given, host):
+    outcome = scrapy("throttle", given, "3")
+
+    assert outcome.status == 0
+    assert [one.name for one in hosts.status()] == [host]
+
+
+def test_a_host_is_steered_whatever_is_wrong_with_the_archive(scrapy, hosts):
+    outcome = scrapy("throttle", SITE, "5", ARCHIVE_URL="s3:nonsense")
+
+    assert (outcome.status, outcome.errors) == (0, "")
+    assert hosts.status()[0].set_rate == pytest.approx(5.0)
 
 
 def test_one_change_is_made_at_a_time(scrapy, hosts):
