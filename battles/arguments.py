@@ -1,10 +1,11 @@
-"""Read the arguments that `-a` gives a spider."""
+"""Say which arguments a spider takes, and read what `-a` gives."""
 
 from __future__ import annotations
 
 import difflib
+import inspect
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from battles.parsers.log import number
 from battles.parsers.names import to_id
@@ -13,15 +14,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+class Argument(NamedTuple):
+    """What a spider may be given; its `arguments` are the one list of them."""
+
+    name: str
+    example: str
+    meaning: str
+    """For people, as `scrapy crawl --help` shows it."""
+
+
 class ArgumentError(ValueError):
     """Raised when an argument makes no sense; the message says which, why and what to give."""
 
 
-def reject_unknown(given: Iterable[str], known: Iterable[str]) -> None:
+def reject_unknown(given: Iterable[str], arguments: Iterable[Argument]) -> None:
     """Refuse the first argument that the spider does not have; `_job` is scrapyd's."""
-    known = sorted(known)
+    known = [argument.name for argument in arguments]
     for name in sorted(set(given) - set(known) - {"_job"}):
         raise ArgumentError(f"unknown argument {name!r}: {nearest(name, known)}")
+
+
+def purpose_of(spider: type) -> str:
+    """Return the sentence with which a spider's docstring begins."""
+    return (inspect.getdoc(spider) or "").partition("\n")[0]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

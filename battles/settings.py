@@ -10,6 +10,7 @@ COMMANDS_MODULE = "battles.commands"
 
 # --- Components, in running order -----------------------------------------------------------------
 
+ADDONS = {"battles.identity.Identity": 100}  # makes the user agent of CONTACT
 SCHEDULER = "extensions.scheduler.Scheduler"
 REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
 
@@ -75,7 +76,6 @@ PROGRESS_TOTAL_STAT = "queue/added/downloads"
 
 DEFAULT_REQUEST_HEADERS = {"Accept": "application/json"}
 CONTACT = os.environ.get("CONTACT", "")
-USER_AGENT = f"battles/0.1 (+{CONTACT or 'no contact'})"
 ROBOTSTXT_OBEY = True
 THROTTLE_RATE = os.environ.get("THROTTLE_RATE", "2")  # requests a second to a host, of all workers
 DOWNLOAD_DELAY = 0.0  # the throttle keeps the pauses; a worker's own would only add to them

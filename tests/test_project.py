@@ -12,9 +12,17 @@ from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
 from scrapy.utils.project import get_project_settings
 
+from battles.arguments import purpose_of
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("battles", "extensions")
-COMPONENTS = ("SPIDER_MIDDLEWARES", "DOWNLOADER_MIDDLEWARES", "ITEM_PIPELINES", "EXTENSIONS")
+COMPONENTS = (
+    "SPIDER_MIDDLEWARES",
+    "DOWNLOADER_MIDDLEWARES",
+    "ITEM_PIPELINES",
+    "EXTENSIONS",
+    "ADDONS",
+)
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRAPYS_OWN = {
     "CONCURRENT_REQUESTS",
@@ -28,6 +36,7 @@ SCRAPYS_OWN = {
     "RETRY_EXCEPTIONS",
     "HTTPERROR_ALLOWED_CODES",
     "HTTPERROR_ALLOW_ALL",
+    "LOG_ENABLED",
     "LOG_FILE",
     "LOG_LEVEL",
     "USER_AGENT",
@@ -74,6 +83,18 @@ def test_every_spider_starts_without_arguments(name):
     spider = SpiderLoader(get_project_settings()).load(name)()
 
     assert spider.name == name
+
+
+@pytest.mark.parametrize("name", SpiderLoader(get_project_settings()).list())
+def test_every_spider_says_what_it_is_for_and_what_it_takes(name):
+    spider = SpiderLoader(get_project_settings()).load(name)
+
+    assert re.fullmatch(r"[A-Z].{10,70}\.", purpose_of(spider))
+    assert spider.arguments
+    for argument in spider.arguments:
+        assert argument.example
+        assert argument.meaning
+        assert spider(**{argument.name: argument.example}).name == name
 
 
 def test_every_setting_that_is_read_is_in_the_readme():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from argparse import RawDescriptionHelpFormatter
+from textwrap import TextWrapper
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from scrapy.commands import crawl
+from scrapy.commands import ScrapyHelpFormatter, crawl
 from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 
-from battles.arguments import ArgumentError
-from battles.console import archive_of
-from extensions.connection import check, connect
+from battles.arguments import ArgumentError, purpose_of
+from battles.console import archive_of, check_spider, complain_briefly
+from battles.greeting import greeting, hide_start, is_greeted
 
 if TYPE_CHECKING:
-    from argparse import Namespace
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Sequence
 
     from scrapy import Spider
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GOOD_ENDS = ("finished", "shutdown", "closespider")
+_INDENT = 28
+"""Columns before what an argument means."""
+
+
+class _HelpFormatter(RawDescriptionHelpFormatter, ScrapyHelpFormatter):
+    """Keeps the lines in which the spiders are described."""
 
 
 class Command(crawl.Command):
@@ -32,18 +41,35 @@ class Command(crawl.Command):
         CONTACT (unset): an address at which the site's operators reach you; in the user agent.
     """
 
+    def syntax(self) -> str:
+        return "[options] SPIDER [-a NAME=VALUE]…"
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        super().add_options(parser)
+        assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+        loader = get_spider_loader(self.settings)
+        spiders = [loader.load(name) for name in sorted(loader.list())]
+        complain_briefly(parser)
+        parser.formatter_class = _HelpFormatter
+        parser.epilog = "\n\n".join(_describe(spider) for spider in spiders)
+
     def process_options(self, args: list[str], opts: Namespace) -> None:
+        """Check everything before Scrapy starts its log, so that a mistake is one line."""
         super().process_options(args, opts)
-        if self.settings is not None and self.settings.getbool("LOG_JSON", default=False):
+        assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+        if self.settings.getbool("LOG_JSON", default=False):
             self.settings.set("LOG_INSTALL_ROOT_HANDLER", value=False, priority="cmdline")
+        name = _spider_name(self.settings, args)
+        sites = _check_spider(self.settings, name, opts.spargs)
+        for site in sites:
+            _check_contact(self.settings, site)
+        with archive_of(self):
+            text = greeting(self.settings, name, opts.spargs, sites)
+        if is_greeted(self.settings):
+            hide_start()
+            sys.stderr.write(text)
 
     def run(self, args: list[str], opts: Namespace) -> None:
-        assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
-        if len(args) == 1:
-            for site in _check_spider(self.settings, args[0], opts.spargs):
-                _check_contact(self.settings, site)
-        with archive_of(self):
-            check(connect(self.settings))
         super().run(args, opts)
         if not self._ended_well():
             self.exitcode = 1
@@ -59,32 +85,59 @@ class Command(crawl.Command):
         return reason.startswith(_GOOD_ENDS)
 
 
+def _spider_name(settings: Settings, args: Sequence[str]) -> str:
+    if not args:
+        names = ", ".join(sorted(get_spider_loader(settings).list()))
+        raise UsageError(f"give a spider, as in `scrapy crawl replays`: there are {names}")
+    name, *rest = args
+    if rest and rest[0].startswith("-"):
+        raise UsageError(f"{rest[0]!r} is no option: `scrapy crawl --help` lists them")
+    if rest:
+        raise UsageError(
+            f"{rest[0]!r} is too much: give one spider, and its arguments with -a, as in "
+            "`scrapy crawl replays -a limit=100`"
+        )
+    check_spider(settings, name)
+    return name
+
+
 def _check_spider(settings: Settings, name: str, arguments: dict[str, str]) -> tuple[str, ...]:
     """Build the spider once; return the settings that name whom it asks."""
     try:
         spider = get_spider_loader(settings).load(name)(**arguments)
-    except KeyError:
-        raise UsageError(f"there is no spider {name!r}: `scrapy list` names them") from None
     except ArgumentError as error:
         raise UsageError(str(error)) from None
     return getattr(spider, "sites", ())
 
 
 def _check_contact(settings: Settings, name: str) -> None:
-    site = settings[name]
+    site, contact = settings[name], settings["CONTACT"] or ""
     schemes = ("ws", "wss") if name == "SHOWDOWN_SERVER_URL" else ("http", "https")
     host = _host(site, schemes)
     if host is None:
         raise UsageError(f"{name}={site!r}: give {schemes[0]}://HOST or {schemes[1]}://HOST")
-    if host not in _LOOPBACK and not settings["CONTACT"]:
+    if host not in _LOOPBACK and not contact.strip():
         raise UsageError(
             f"{host} must be able to reach you: set CONTACT to your e-mail address or web page"
         )
+    if not (contact.isascii() and contact.isprintable()):
+        raise UsageError(f"CONTACT={contact!r}: a header takes ASCII only, and one line")
 
 
 def _host(url: str, schemes: Sequence[str]) -> str | None:
     try:
         parts = urlsplit(url)
+        is_address = parts.scheme in schemes and parts.port != 0
     except ValueError:
         return None
-    return parts.hostname if parts.scheme in schemes else None
+    return parts.hostname if is_address else None
+
+
+def _describe(spider: type[Spider]) -> str:
+    """Say what a spider is for and what it takes, in the lines of a help."""
+    lines = [f"{spider.name}: {purpose_of(spider)}"]
+    for argument in getattr(spider, "arguments", ()):
+        given = f"  -a {argument.name}={argument.example}"
+        wrapper = TextWrapper(80, given.ljust(_INDENT), " " * _INDENT)
+        lines += wrapper.wrap(argument.meaning)
+    return "\n".join(lines)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from scrapy.exceptions import UsageError
 
 from battles.console import QuietCommand, complaints, print_json
+from battles.identity import user_agent
 from extensions.connection import check, connect
 from extensions.hosts import Hosts, HostStatus, host_of
 from extensions.keys import HostKeys
@@ -67,7 +68,7 @@ class Command(QuietCommand):
             if opts.json:
                 print_json([to_json(one, limits) for one in known])
             else:
-                who = f"user agent: {self.settings['USER_AGENT']}"
+                who = f"user agent: {user_agent(self.settings)}"
                 sys.stdout.write("\n".join([who, *(line(one, limits) for one in known)]) + "\n")
 
 

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import scrapy
 
 from battles.arguments import (
+    Argument,
     ArgumentError,
     read_count,
     read_flag,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from twisted.python.failure import Failure
 
-_ARGUMENTS = ("formats", "users", "since", "until", "limit", "follow")
 _LOOKS = 6
 """At a replay that was saved in mid-battle; the longest battles last an hour."""
 _SEARCH_PRIORITY = 10
@@ -41,11 +41,7 @@ _SEARCH_PRIORITY = 10
 class ReplaysSpider(scrapy.Spider):
     """Archives the replays of the given formats and users, or all of them.
 
-    Arguments:
-        formats, users: names, separated by commas; both together mean these users in these formats.
-        since, until: upload times, as dates or times in UTC; `since` inclusive, `until` exclusive.
-        limit: the most battles of each format or user, newest first; those already archived count.
-        follow: 1 to go on looking for new replays until stopped.
+    What it may be given stands in `arguments`.
 
     Settings:
         SHOWDOWN_REPLAY_URL (https://replay.pokemonshowdown.com): the replay site.
@@ -58,6 +54,18 @@ class ReplaysSpider(scrapy.Spider):
     """
 
     name = "replays"
+    arguments = (
+        Argument("formats", "gen9ou,gen1ou", "names of formats; default all"),
+        Argument("users", "ann,bob", "names of players; with formats, these users in these"),
+        Argument("since", "2026-11-01", "uploaded then or later; a date or a time, in UTC"),
+        Argument("until", "2026-11-02", "uploaded before then"),
+        Argument(
+            "limit",
+            "100",
+            "the most battles of each format or user, newest first; those already archived count",
+        ),
+        Argument("follow", "1", "go on looking for new replays until stopped"),
+    )
     sites = ("SHOWDOWN_REPLAY_URL",)
     """The settings that name whom it asks."""
     # A spider's attribute and not a request's: it would cost bytes in each entry of the queue.
@@ -66,7 +74,7 @@ class ReplaysSpider(scrapy.Spider):
     def __init__(self, name: str | None = None, **arguments: str) -> None:
         super().__init__(name)
         # Scrapy takes a name for another one of the spider, whose queue would be nobody's.
-        reject_unknown(arguments if name is None else {"name", *arguments}, _ARGUMENTS)
+        reject_unknown(arguments if name is None else {"name", *arguments}, self.arguments)
         formats: list[str | None] = [*read_names("formats", arguments.get("formats"))]
         users: list[str | None] = [*read_names("users", arguments.get("users"))]
         self._searches = [(name, user) for name in formats or [None] for user in users or [None]]

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit
 
 import scrapy
 
-from battles.arguments import ArgumentError, read_count, read_names, reject_unknown
+from battles.arguments import Argument, ArgumentError, read_count, read_names, reject_unknown
 from battles.items import Battle, Unreadable
 from battles.parsers.frames import room_of
 from battles.parsers.names import battle_of, is_battle_id
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import Settings
 
-_ARGUMENTS = ("formats", "min_elo", "via", "minutes")
 _LIST_PRIORITY = 10
 """Discovery before downloads."""
 
@@ -36,12 +35,7 @@ _LIST_PRIORITY = 10
 class RoomsSpider(scrapy.Spider):
     """Archives live battles: nobody saves most of them.
 
-    Arguments:
-        formats: names, separated by commas; default all.
-        min_elo: only battles whose players are both rated that high.
-        via: `socket` speaks to the server, as an unnamed guest; `browser` reads what the site's own
-            web client hears, in a real browser.
-        minutes: how long to look for new battles; those found are followed to their end.
+    What it may be given stands in `arguments`.
 
     Settings:
         SHOWDOWN_SERVER_URL, SHOWDOWN_CLIENT_URL, SHOWDOWN_REPLAY_URL: the server's websocket, the
@@ -54,6 +48,21 @@ class RoomsSpider(scrapy.Spider):
     """
 
     name = "rooms"
+    arguments = (
+        Argument("formats", "gen9ou,gen1ou", "names of formats; default all"),
+        Argument("min_elo", "1500", "only battles whose players are both rated that high"),
+        Argument(
+            "via",
+            "browser",
+            "socket, the default, speaks to the server as an unnamed guest; browser reads what the "
+            "site's own web client hears, in a real browser",
+        ),
+        Argument(
+            "minutes",
+            "60",
+            "how long to look for new battles, which are followed to their end; default for ever",
+        ),
+    )
     is_watching = True
     is_bounded = False
     sites = ("SHOWDOWN_SERVER_URL", "SHOWDOWN_CLIENT_URL", "SHOWDOWN_REPLAY_URL")
@@ -67,7 +76,7 @@ class RoomsSpider(scrapy.Spider):
 
     def __init__(self, name: str | None = None, **arguments: str) -> None:
         super().__init__(name)
-        reject_unknown(arguments if name is None else {"name", *arguments}, _ARGUMENTS)
+        reject_unknown(arguments if name is None else {"name", *arguments}, self.arguments)
         self._formats = read_names("formats", arguments.get("formats"))
         self._min_elo = read_count("min_elo", arguments.get("min_elo"))
         minutes = read_count("minutes", arguments.get("minutes"))

@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from battles.arguments import (
+    Argument,
     ArgumentError,
     read_count,
     read_flag,
@@ -16,23 +17,27 @@ from battles.arguments import (
 )
 
 
+def taken(*names: str) -> list[Argument]:
+    return [Argument(name, "", "") for name in names]
+
+
 def test_known_arguments_and_scrapyds_own_are_taken():
-    reject_unknown(["formats", "since", "_job"], ("formats", "since", "until"))
+    reject_unknown(["formats", "since", "_job"], taken("formats", "since", "until"))
 
 
 def test_a_mistyped_argument_is_told_its_neighbour():
     with pytest.raises(ArgumentError, match="unknown argument 'format': did you mean 'formats'"):
-        reject_unknown(["format"], ("formats", "since"))
+        reject_unknown(["format"], taken("formats", "since"))
 
 
 def test_an_argument_like_no_other_is_told_what_there_is():
     with pytest.raises(ArgumentError, match="unknown argument 'x': there are formats, since"):
-        reject_unknown(["x"], ("since", "formats"))
+        reject_unknown(["x"], taken("since", "formats"))
 
 
 def test_of_many_unknown_arguments_the_first_by_name_is_told():
     with pytest.raises(ArgumentError, match="unknown argument 'a'"):
-        reject_unknown("zyxwvutsrqponmlkjihgfedcba", ("formats",))
+        reject_unknown("zyxwvutsrqponmlkjihgfedcba", taken("formats"))
 
 
 @pytest.mark.parametrize(
