@@ -5,6 +5,7 @@ simulate.cjs        makes them again
 site                the replay site over them: what a search answers, and a replay
 misbehave           what goes wrong on request
 server              the site over HTTP; `python -m sandbox` runs it
+options             options that the programs share, and what is said when they are wrong
 demo                crawl the site and show what came of it
 demo_live           have bots play on the battle server, archive that, and show what came of it
 battle_server       the real battle server, from its npm package; showdown/ holds what it is made of

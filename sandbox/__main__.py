@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from sandbox.misbehave import Misbehaviour
+from sandbox.options import OptionError, port, writing
 from sandbox.server import Server
 from sandbox.site import Plan, ReplaySite
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Serve as the arguments say, those of the command line by default."""
+def main(arguments: list[str] | None = None) -> int:
+    """Serve as the arguments say, and return the exit status: 1 when it cannot be done."""
     options = _parser().parse_args(arguments)
+    try:
+        _run(options)
+    except OptionError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
     with ExitStack() as stack:
-        log = stack.enter_context(options.log.open("a", buffering=1)) if options.log else None
+        log = stack.enter_context(writing("--log", options.log, "a")) if options.log else None
         plan = Plan(options.battles, options.ties, options.burst, options.private_every)
         wrong = Misbehaviour(
             garbage=options.garbage,
@@ -40,7 +51,14 @@ async def _serve(server: Server, port: int, public: int) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    address = await server.start(port)
+    try:
+        address = await server.start(port)
+    except OSError as error:
+        await server.stop()
+        reason = os.strerror(error.errno or 0)
+        raise OptionError(
+            f"--port {port}: {reason}; without it one is taken that is free"
+        ) from None
     sys.stdout.write(f"{address} offers {public} public battles\n")
     sys.stdout.flush()
     await stop.wait()
@@ -50,7 +68,7 @@ async def _serve(server: Server, port: int, public: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     add = parser.add_argument
-    add("--port", type=int, default=0, help="default: one that is free")
+    add("--port", type=port, default=0, help="default: one that is free")
     add("--battles", type=int, help="how many; default: all that were recorded")
     add("--ties", type=int, default=1, help="how many in a row share one second")
     add("--burst", type=int, default=0, help="how many in the middle share one second")
@@ -70,4 +88,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":  # pragma: no cover -- as `python -m sandbox`
-    main()
+    sys.exit(main())

@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
+from sandbox.options import port
+
 _HOST = "127.0.0.1"
 _OURS = Path(__file__).parent / "showdown"
 _FOLDER = Path(__file__).parents[1] / ".showdown"
@@ -190,7 +192,7 @@ def _accepts(port: int) -> bool:
 def main(arguments: list[str] | None = None) -> int:
     """Run the server until SIGTERM, SIGINT or its own end, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.battle_server", description=__doc__)
-    parser.add_argument("--port", type=int, default=0, help="default: one that is free")
+    parser.add_argument("--port", type=port, default=0, help="default: one that is free")
     options = parser.parse_args(arguments)
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 import aiohttp
 
 from sandbox.bots import CHALLENGES_APART, LOST, Battle, Bot, Deed, Player
+from sandbox.options import OptionError, writing
 
 _GRACE = 90.0
 """Seconds for the battles that run when no more are begun."""
@@ -198,7 +199,11 @@ def main(arguments: list[str] | None = None) -> int:
     plan = Plan(**{option.name: options[option.name] for option in fields(Plan)})
     with ExitStack() as stack:
         path = options["report"]
-        report = stack.enter_context(path.open("w", encoding="utf-8")) if path else sys.stdout
+        try:
+            report = stack.enter_context(writing("--report", path, "w")) if path else sys.stdout
+        except OptionError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
         outcomes = asyncio.run(_run(options["server"], plan, report))
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
     sys.stderr.write(f"{outcomes.total()} battles: {told or 'does the server run?'}\n")

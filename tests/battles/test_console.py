@@ -35,13 +35,23 @@ def test_a_redis_that_is_away_is_said_so_in_one_line(scrapy, command):
     assert outcome.complaint.endswith("; check REDIS_URL")
 
 
-def test_a_redis_that_is_away_is_given_up_in_some_seconds(scrapy, monkeypatch):
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["search"], ["battle", "gen9ou-1"], ["battle", "gen9ou-1", "--explain"]),
+        *(["queue"], ["queue", "pause"], ["deadletters"], ["throttle"], ["crawl", "replays"]),
+    ],
+    ids=" ".join,
+)
+def test_a_redis_that_is_away_is_said_so_before_anybody_wonders(scrapy, monkeypatch, command):
     waits = []
     monkeypatch.setattr("redis.retry.sleep", waits.append)
+    settings = {"REDIS_URL": "redis://127.0.0.1:1", "SHOWDOWN_REPLAY_URL": "http://127.0.0.1:2"}
 
-    scrapy("search", REDIS_URL="redis://127.0.0.1:1")
+    outcome = scrapy(*command, **settings)
 
-    assert sum(waits) < 15
+    assert outcome.status == 1
+    assert sum(waits) < 2
 
 
 @COMMANDS
