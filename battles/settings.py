@@ -70,7 +70,6 @@ LOG_LEVEL = "INFO"
 LOG_FORMATTER = "extensions.log_format.QuietLogFormatter"
 WEBSOCKET_DIALOGUE = "battles.dialogue.ShowdownDialogue"
 PROGRESS_UNIT = "battles"
-PROGRESS_TOTAL_STAT = "queue/added/downloads"
 
 # --- Politeness -----------------------------------------------------------------------------------
 

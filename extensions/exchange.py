@@ -23,7 +23,7 @@ from extensions.queue import Add
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from extensions.queue import Leased, Operation, RequestQueue, State
+    from extensions.queue import Leased, Operation, RequestQueue, State, Status
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +31,8 @@ _TURN = 0.1
 """Seconds between two exchanges: what comes together meanwhile travels together."""
 _LOOK = 0.5
 """Seconds between two looks at the state of the queue, and at whether anything is left in it."""
+_LOOK_ALONG = 2.0
+"""Seconds between two looks at what is left while there is work here."""
 _PATIENCE_MAX = 2.0
 """Seconds at most between two tries to reach a Redis that is away."""
 _DOUBLINGS = 10
@@ -49,6 +51,8 @@ class _Parcel:
     """Leases to renew; none when it is not time yet."""
     reclaim: bool
     look: bool
+    is_idle: bool = False
+    """Whether there is nothing to do here, so that what is left decides if the crawl goes on."""
     blocked: str | None = None
     """To tell why nothing new is begun, or with an empty text that it is; None: nothing to tell."""
 
@@ -60,8 +64,7 @@ class _Reply:
     state: State = "running"
     leased: list[Leased] = field(default_factory=list)
     reclaimed: int = 0
-    left: int | None = None
-    watchers: int = 0
+    status: Status | None = None
 
 
 class EngineSide(Protocol):
@@ -78,6 +81,9 @@ class EngineSide(Protocol):
 
     def count(self, name: str, count: int = 1) -> None:
         """Add to a stat."""
+
+    def look(self, status: Status) -> None:
+        """Take note of how far all workers together are."""
 
 
 class Exchange:
@@ -188,7 +194,7 @@ class Exchange:
         operations, now = self._outgoing(), self._clock()
         held = [*self._engine.held(), *self.inbox]
         is_idle = not held and not operations
-        look = is_idle and self._is_due("_looked_at", _LOOK, now)
+        look = self._is_due("_looked_at", _LOOK if is_idle else _LOOK_ALONG, now)
         is_renewal = self._is_due("_renewed_at", self._renew_every, now)
         is_news = self.blocked != self._told or (is_renewal and self.blocked)
         return _Parcel(
@@ -198,6 +204,7 @@ class Exchange:
             blocked=self.blocked if is_news else None,
             reclaim=self._is_due("_reclaimed_at", 1.0 if is_idle else self._renew_every, now),
             look=look,
+            is_idle=is_idle,
         )
 
     def _outgoing(self) -> list[Operation]:
@@ -236,7 +243,7 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
-        self._receive(reply)
+        self._receive(reply, is_idle=parcel.is_idle)
         return True
 
     def _commit(self, operations: Sequence[Operation]) -> list[bool]:
@@ -263,8 +270,7 @@ class Exchange:
             reply.reclaimed = len(reclaimed)
             reply.leased = reclaimed + reply.leased
         if parcel.look:
-            status = self._queue.status()
-            reply.left, reply.watchers = status.left, status.watchers
+            reply.status = self._queue.status()
         return reply
 
     def _count_effects(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:
@@ -275,16 +281,18 @@ class Exchange:
             if effect and isinstance(operation, Add):
                 self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
 
-    def _receive(self, reply: _Reply) -> None:
+    def _receive(self, reply: _Reply, *, is_idle: bool) -> None:
         self.inbox.extend(reply.leased)
         # A watcher changes nothing: it does not count, and may be due at every look.
         if not all(b"watcher" in leased.fields for leased in reply.leased):
             self.left = None
         is_news = bool(reply.leased) or reply.state != self.state
         self.state = reply.state
-        if reply.left is not None and not self._outbox:
-            is_news = is_news or reply.left != self.left
-            self.left, self.watchers = reply.left, reply.watchers
+        if reply.status is not None and not self._outbox:
+            self._engine.look(reply.status)
+            if is_idle:
+                is_news = is_news or reply.status.left != self.left
+                self.left, self.watchers = reply.status.left, reply.status.watchers
         self._engine.count("queue/leased", len(reply.leased))
         self._engine.count("queue/reclaimed", reply.reclaimed)
         if is_news:

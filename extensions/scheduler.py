@@ -22,7 +22,7 @@ from twisted.python.failure import Failure as TwistedFailure
 from extensions.connection import check, connect
 from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
-from extensions.keys import lane_of
+from extensions.keys import LANES, lane_of
 from extensions.lease import Lease, lease_of
 from extensions.queue import Add, Leased, Operation, RequestQueue, Return
 from extensions.request_fields import DecodeError, EncodeError, decode, encode
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
     from twisted.internet.defer import Deferred
+
+    from extensions.queue import Status
 
 logger = logging.getLogger(__name__)
 
@@ -220,6 +222,13 @@ class Scheduler:
         """Add to a stat."""
         if count and self._crawler.stats:
             self._crawler.stats.inc_value(name, count)
+
+    def look(self, status: Status) -> None:
+        """Keep as a stat what is left, for as long as nothing more is being discovered."""
+        stats, discovery = self._crawler.stats, status.lanes[LANES[0]]
+        is_known = not any(discovery.get(where) for where in ("queued", "leased", "delayed"))
+        if stats and (is_known or stats.get_value("queue/left") is not None):
+            stats.set_value("queue/left", status.left if is_known else None)
 
     def _begin(self, leased: Leased) -> Request | None:
         """Make a request of an entry, or bury what is none and what kills its workers."""

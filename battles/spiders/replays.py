@@ -88,8 +88,6 @@ class ReplaysSpider(scrapy.Spider):
             raise ArgumentError("follow=1 has no end, so it takes no until")
         if self._limit is not None and self.is_watching:
             raise ArgumentError("follow=1 has no end, so it takes no limit")
-        self.is_bounded = not self.is_watching and (self._limit or self._since) is not None
-        """Whether the number of battles is known before the end."""
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
         for format, user in self._searches:

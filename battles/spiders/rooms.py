@@ -64,7 +64,6 @@ class RoomsSpider(scrapy.Spider):
         ),
     )
     is_watching = True
-    is_bounded = False
     sites = ("SHOWDOWN_SERVER_URL", "SHOWDOWN_CLIENT_URL", "SHOWDOWN_REPLAY_URL")
     """The settings that name whom it asks."""
     handle_httpstatus_list = [HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN]

@@ -82,6 +82,7 @@ class StubEngine:
         self.finished: list[Operation] = []
         self.working: list[Leased] = []
         self.counts: Counter[str] = Counter()
+        self.looks: list[int] = []
         self.wakes = 0
 
     def collect(self) -> list[Operation]:
@@ -96,6 +97,9 @@ class StubEngine:
 
     def count(self, name: str, count: int = 1) -> None:
         self.counts[name] += count
+
+    def look(self, status: Status) -> None:
+        self.looks.append(status.left)
 
 
 class Rig:
@@ -471,16 +475,37 @@ def test_what_is_left_is_looked_up_when_nothing_is_left_here(run):
     run(scene)
 
 
-def test_what_is_left_is_not_looked_up_while_anything_is_worked_on(run):
+def test_what_is_left_is_looked_up_seldom_while_anything_is_worked_on(run):
     async def scene(rig):
-        rig.engine.working = [entry("1")]
-        for _ in range(5):
+        for _ in range(10):
             rig.clock.now += 1.0
             await rig.turn()
 
     rig = run(scene, prepare=lambda rig: setattr(rig.engine, "working", [entry("1")]))
 
-    assert "status" not in rig.queue.calls
+    assert 4 <= len(rig.engine.looks) <= 6
+
+
+def test_what_is_left_decides_nothing_while_anything_is_worked_on(run):
+    async def scene(rig):
+        rig.clock.now += 10.0
+        await until(lambda: rig.engine.looks)
+        assert rig.exchange.left is None
+
+    run(scene, prepare=lambda rig: setattr(rig.engine, "working", [entry("1")]))
+
+
+def test_what_is_left_is_not_believed_while_something_is_about_to_be_added(run):
+    async def scene(rig):
+        await rig.turn()
+        rig.engine.looks.clear()
+        rig.queue.errors = [RedisConnectionError("away")] * 3
+        rig.exchange.send(add())
+        rig.clock.now += 10.0
+        await until(lambda: not rig.queue.errors)
+        assert rig.engine.looks == []
+
+    run(scene)
 
 
 @pytest.mark.parametrize(

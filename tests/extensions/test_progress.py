@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import sys
 
 import pytest
@@ -34,7 +35,7 @@ def crawl(terminal, monkeypatch):
     """Begin a crawl on the terminal, with a log handler that writes there and one that does not."""
     begun = []
 
-    def begin(*, is_bounded: bool = True, **settings):
+    def begin(**settings):
         # Not earlier: between its phases pytest puts streams of its own in place.
         monkeypatch.setattr(sys, "stderr", terminal)
         handlers = [logging.StreamHandler(), logging.StreamHandler(io.StringIO())]
@@ -42,8 +43,8 @@ def crawl(terminal, monkeypatch):
         mine = {"PROGRESS_UNIT": "battles", "EXTENSIONS_BASE": {}, **settings}
         crawler = get_crawler(settings_dict=mine)
         crawler.spider = Spider("test")
-        crawler.spider.is_bounded = is_bounded
         begun.append((crawler, ProgressBar.from_crawler(crawler)))
+        assert terminal.getvalue() == ""
         send(crawler, signals.spider_opened)
         return crawler
 
@@ -67,31 +68,61 @@ def test_each_item_moves_the_bar(crawl, terminal):
     assert "3 battles [" in terminal.last
 
 
-def test_a_bounded_spider_shows_how_much_there_is(crawl, terminal):
-    crawler = crawl(PROGRESS_TOTAL_STAT="known/new")
-    crawler.stats.set_value("known/new", 4)
+def test_what_is_left_makes_a_percentage_and_the_time_left(crawl, terminal):
+    crawler = crawl()
+    send(crawler, signals.item_scraped)
+    crawler.stats.set_value("queue/left", 3)
 
     send(crawler, signals.item_scraped)
 
     send(crawler, signals.spider_closed)
-    assert "1/4 [" in terminal.last
+    assert re.search(r" 50%\|.*\| 2/4 \[00:00<00:00, ", terminal.last)
 
 
-@pytest.mark.parametrize(
-    ("is_bounded", "settings"),
-    [
-        pytest.param(False, {"PROGRESS_TOTAL_STAT": "known/new"}, id="a spider without end"),
-        pytest.param(True, {}, id="no stat named"),
-    ],
-)
-def test_there_is_no_total_with(crawl, terminal, is_bounded, settings):
-    crawler = crawl(is_bounded=is_bounded, **settings)
-    crawler.stats.set_value("known/new", 4)
+def test_what_others_did_is_not_left_any_more(crawl, terminal):
+    crawler = crawl()
+    crawler.stats.set_value("queue/left", 100)
+    send(crawler, signals.item_scraped)
+    crawler.stats.set_value("queue/left", 0)
+
+    send(crawler, signals.spider_closed)
+
+    assert "100%|" in terminal.last
+    assert " 1/1 [" in terminal.last
+
+
+def test_as_long_as_more_is_discovered_the_bar_says_how_much_was_found(crawl, terminal):
+    crawler = crawl()
+    crawler.stats.set_value("queue/added/downloads", 7)
+
+    send(crawler, signals.response_received)
+
+    send(crawler, signals.spider_closed)
+    assert "0 battles [" in terminal.last
+    assert "7 found, 0 errors" in terminal.last
+
+
+def test_before_anything_is_done_nothing_left_is_no_total(crawl, terminal):
+    crawler = crawl()
+    crawler.stats.set_value("queue/left", 0)
+
+    send(crawler, signals.response_received)
+
+    send(crawler, signals.spider_closed)
+    assert "0 battles [" in terminal.last
+    assert "0 found, 0 errors" in terminal.last
+
+
+def test_the_total_goes_when_discovery_goes_on(crawl, terminal):
+    crawler = crawl()
+    crawler.stats.set_value("queue/left", 3)
+    send(crawler, signals.item_scraped)
+    crawler.stats.set_value("queue/left", None)
 
     send(crawler, signals.item_scraped)
 
     send(crawler, signals.spider_closed)
-    assert "1 battles [" in terminal.last
+    assert "2 battles [" in terminal.last
 
 
 def test_errors_are_counted_beside_the_bar(crawl, terminal):

@@ -144,6 +144,38 @@ def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):  # noqa: ARG001 -- e
     return play
 
 
+# --- What is left ---------------------------------------------------------------------------------
+
+
+def test_what_is_left_is_a_stat_once_nothing_more_is_being_discovered(run):
+    async def scene(rig):
+        search = await rig.begin(priority=1)
+        for _ in range(3):
+            rig.scheduler.enqueue_request(Request(URL, dont_filter=True))
+        await rig.committed()
+        rig.scheduler.look(rig.status)
+        assert rig.stat("queue/left") is None
+        rig.respond(search)
+        await rig.finish(search)
+        rig.scheduler.look(rig.status)
+        assert rig.stat("queue/left") == 3
+
+    run(scene)
+
+
+def test_what_is_left_is_unknown_again_when_discovery_goes_on(run):
+    async def scene(rig):
+        await rig.begin()
+        rig.scheduler.look(rig.status)
+        assert rig.stat("queue/left") == 1
+        rig.scheduler.enqueue_request(Request(URL, priority=1, meta={"delay": 60.0}))
+        await rig.committed()
+        rig.scheduler.look(rig.status)
+        assert rig.stat("queue/left") is None
+
+    run(scene)
+
+
 # --- In and out -----------------------------------------------------------------------------------
 
 

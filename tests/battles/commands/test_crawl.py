@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -220,12 +221,14 @@ def command(places, site) -> list[str]:
     """A whole crawl, as a shell runs it."""
     settings = {**places, **FAST, "SHOWDOWN_REPLAY_URL": site.address, "CONTACT": "a@b.example"}
     options = [word for pair in settings.items() for word in ("-s", "=".join(pair))]
-    return [sys.executable, "-m", "scrapy", "crawl", "replays", "-a", "limit=9", *options]
+    return [sys.executable, "-m", "scrapy", "crawl", "replays", *options]
 
 
 @pytest.mark.usefixtures("redis")
 def test_on_a_terminal_a_crawl_begins_with_three_lines(command, site, places):
-    status, seen = run_on_terminal([*command, "-s", "THROTTLE_RATE=40"], ROOT)
+    words = [*command, "-a", "limit=9", "-s", "THROTTLE_RATE=40"]
+
+    status, seen = run_on_terminal(words, ROOT)
 
     begin, _, rest = seen.partition("\r")
     assert status == 0, seen
@@ -236,6 +239,17 @@ def test_on_a_terminal_a_crawl_begins_with_three_lines(command, site, places):
     )
     assert rest.partition("Closing spider (finished)")[0].count("INFO: ") == 1
     assert "INFO: Spider closed (finished)" in rest
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_terminal_shows_how_much_of_all_there_is_is_done_and_the_time_left(command):
+    # Slow enough for some looks at what is left.
+    _, seen = run_on_terminal([*command, "-s", "THROTTLE_RATE=3"], ROOT)
+
+    bars = re.findall(r"\b(\d+)%\|[^|]*\| (\d+)/12 \[\d\d:\d\d<(\d\d:\d\d),", seen)
+    assert bars[-1] == ("100", "12", "00:00")
+    assert any(0 < int(done) < 12 and left != "00:00" for _, done, left in bars)
+    assert "found, 0 errors" in seen
 
 
 def test_a_rate_that_was_set_for_the_fleet_is_the_one_that_is_said(command, site, redis):

@@ -113,20 +113,11 @@ def test_the_job_that_scrapyd_gives_is_no_argument(spider_of):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "is_bounded", "is_watching"),
-    [
-        ({}, False, False),
-        ({"limit": "5"}, True, False),
-        ({"since": "2026-11-01"}, True, False),
-        ({"until": "2026-11-01"}, False, False),
-        ({"follow": "1", "since": "2026-11-01"}, False, True),
-        ({"follow": "0", "limit": "5"}, True, False),
-    ],
+    ("arguments", "is_watching"),
+    [({}, False), ({"follow": "0", "limit": "5"}, False), ({"follow": "1"}, True)],
 )
-def test_a_spider_knows_whether_it_has_an_end(spider_of, arguments, is_bounded, is_watching):
-    spider = spider_of(**arguments)
-
-    assert (spider.is_bounded, spider.is_watching) == (is_bounded, is_watching)
+def test_a_spider_that_follows_has_no_end(spider_of, arguments, is_watching):
+    assert spider_of(**arguments).is_watching is is_watching
 
 
 # --- Searches -------------------------------------------------------------------------------------
