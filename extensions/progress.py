@@ -37,6 +37,8 @@ class ProgressBar:
         self._stats = stats
         self._unit = unit
         self._left: int | None = None
+        # Until the spider is open; some never are.
+        self._bar = tqdm(disable=True)
         self._handlers: list[logging.StreamHandler[Any]] = []
 
     @classmethod

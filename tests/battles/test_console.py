@@ -208,3 +208,32 @@ def test_a_reader_who_has_enough_ends_a_command_without_a_word(start, archive, b
 
     assert process.stderr.read() == ""
     assert process.wait() == 0
+
+
+HEAVY = {"aiohttp", "boto3", "botocore", "playwright", "pyarrow", "scrapy_playwright"}
+
+
+@pytest.mark.parametrize(
+    "command", [["queue", "status"], ["deadletters"], ["throttle"], ["search"]], ids=" ".join
+)
+def test_a_command_imports_nothing_heavy_and_no_spider(places, command):
+    options = [word for pair in places.items() for word in ("-s", "=".join(pair))]
+    code = (
+        "import atexit, sys\n"
+        "from scrapy.cmdline import execute\n"
+        "atexit.register(lambda: print('modules:', *sys.modules))\n"
+        "execute()\n"
+    )
+
+    process = subprocess.run(
+        [sys.executable, "-c", code, *command, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    modules = set(process.stdout.partition("modules:")[2].split())
+    assert "battles.console" in modules
+    assert not modules & HEAVY
+    assert not {name for name in modules if name.startswith("battles.spiders")}

@@ -163,6 +163,18 @@ def test_after_the_crawl_logs_go_to_the_terminal_again(crawl, terminal):
     assert logging.root.handlers[0].stream is terminal
 
 
+def test_a_crawl_that_never_opened_shows_nothing(terminal, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", terminal)
+    crawler = get_crawler(settings_dict={"EXTENSIONS_BASE": {}})
+    crawler.spider = Spider("test")
+    bar = ProgressBar.from_crawler(crawler)
+
+    send(crawler, signals.spider_closed)
+
+    assert bar
+    assert terminal.getvalue() == ""
+
+
 def test_there_is_no_bar_when_it_is_switched_off(crawl):
     with pytest.raises(NotConfigured):
         crawl(PROGRESS_BAR=False)
