@@ -105,6 +105,19 @@ def test_logs_in_json_are_left_to_their_own_handler(crawl):
     assert command.settings.getbool("LOG_INSTALL_ROOT_HANDLER") is False
 
 
+def test_who_watches_is_greeted_before_the_crawl(crawl, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    hidden = []
+    monkeypatch.setattr("battles.commands.crawl.hide_start", lambda: hidden.append(True))
+
+    crawl()
+
+    assert capsys.readouterr().err.startswith(
+        "Crawling replays, formats=gen9ou, limit=5\nfrom http"
+    )
+    assert hidden == [True]
+
+
 # --- Mistakes: one line, and nothing before it ----------------------------------------------------
 
 

@@ -18,6 +18,22 @@ def test_a_program_gets_nothing_but_names():
     assert (listed.stdout.splitlines(), listed.stderr) == (["replays", "rooms"], "")
 
 
+def test_what_is_no_terminal_gets_nothing_but_names(scrapy):
+    outcome = scrapy("list")
+
+    assert (outcome.status, outcome.lines) == (0, ["replays", "rooms"])
+
+
+def test_a_terminal_gets_a_sentence_with_each_name(scrapy, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    outcome = scrapy("list")
+
+    assert outcome.status == 0
+    assert [line.split()[0] for line in outcome.lines[:2]] == ["replays", "rooms"]
+    assert ReplaysSpider.__doc__.splitlines()[0] in outcome.lines[0]
+
+
 def test_people_are_told_what_each_spider_is_for():
     status, seen = run_on_terminal(COMMAND, ROOT)
 
