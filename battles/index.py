@@ -6,13 +6,13 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
-from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from battles.keys import IndexKeys
 from battles.parsers.names import to_id
 from extensions.connection import check, connect
+from extensions.scripts import Script
 from extensions.segments import Location
 
 if TYPE_CHECKING:
@@ -119,8 +119,7 @@ class BattleIndex:
     def __init__(self, redis: Redis, namespace: str = "battles") -> None:
         self._redis = redis
         self._keys = IndexKeys(namespace)
-        script = files("battles").joinpath("lua/index_add.lua").read_text(encoding="utf-8")
-        self._add = redis.register_script(script)
+        self._add = Script(redis, "battles", "index_add")
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> BattleIndex:
@@ -148,11 +147,8 @@ class BattleIndex:
             the earlier copy.
 
         """
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for entry in entries:
-                keys, arguments = self._arguments(entry)
-                self._add(keys, arguments, client=pipeline)
-            return [int(outcome) for outcome in pipeline.execute()]
+        outcomes = self._add.run_each([self._arguments(entry) for entry in entries])
+        return [int(outcome) for outcome in outcomes]
 
     def find(self, ids: Iterable[str]) -> dict[str, Row]:
         """Look battles up by id; unknown ones are left out."""

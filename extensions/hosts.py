@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, cast
 from urllib.parse import urlsplit
 
 from extensions.keys import HostKeys
-from extensions.scripts import load_script
+from extensions.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -113,9 +113,9 @@ class Hosts:
         self.keys = HostKeys(namespace)
         self._redis = redis
         self._clock = clock
-        self._acquire = load_script(redis, "acquire")
-        self._hold = load_script(redis, "hold")
-        self._report = load_script(redis, "report")
+        self._acquire = Script(redis, "extensions", "acquire")
+        self._hold = Script(redis, "extensions", "hold")
+        self._report = Script(redis, "extensions", "report")
 
     def acquire(
         self,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from redis.exceptions import ResponseError
 
 from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
-from extensions.scripts import load_script
+from extensions.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -136,11 +136,11 @@ class RequestQueue:
         self._high_water = high_water
         self._clock = clock
         self._cursors = ["0-0"] * len(LANES)
-        self._commit = load_script(redis, "commit")
-        self._lease_script = load_script(redis, "lease")
-        self._renew = load_script(redis, "renew")
-        self._status = load_script(redis, "status")
-        self._requeue = load_script(redis, "requeue")
+        self._commit = Script(redis, "extensions", "commit")
+        self._lease_script = Script(redis, "extensions", "lease")
+        self._renew = Script(redis, "extensions", "renew")
+        self._status = Script(redis, "extensions", "status")
+        self._requeue = Script(redis, "extensions", "requeue")
 
     def open(self) -> None:
         """Create the streams' group if it is not there, and forget workers that are long gone."""
