@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
 
 from redis.exceptions import RedisError
@@ -131,7 +132,7 @@ class Exchange:
         self.left = None
 
     def take(self) -> Leased | None:
-        """Return the request that was leased first, unless the queue is paused."""
+        """Return the most urgent request that was leased, unless the queue is paused."""
         if self.state == "paused" or self.blocked or self._is_leaving or not self.inbox:
             self._news.set()
             return None
@@ -282,7 +283,9 @@ class Exchange:
                 self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
 
     def _receive(self, reply: _Reply, *, is_idle: bool) -> None:
-        self.inbox.extend(reply.leased)
+        # What finds more comes before what was leased earlier: a page that waits behind downloads
+        # finds new ones only when they are done, and then the site's limit is not used.
+        self.inbox = deque(sorted((*self.inbox, *reply.leased), key=attrgetter("lane")))
         # A watcher changes nothing: it does not count, and may be due at every look.
         if not all(b"watcher" in leased.fields for leased in reply.leased):
             self.left = None

@@ -171,6 +171,21 @@ def test_operations_that_come_together_travel_together(run):
     assert rig.queue.commits == [operations]
 
 
+def test_what_finds_more_overtakes_downloads_that_were_leased_earlier(run):
+    taken = []
+
+    async def scene(rig):
+        rig.queue.waiting.extend([entry("a"), entry("b")])
+        await rig.turn()
+        rig.queue.waiting.append(entry("page", lane=1))
+        await rig.turn()
+        taken.extend(rig.take(3))
+
+    run(scene)
+
+    assert taken == ["page", "a", "b"]
+
+
 def test_what_took_effect_and_what_was_refused_is_counted(run):
     async def scene(rig):
         rig.exchange.send(add())
