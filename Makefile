@@ -9,7 +9,7 @@ LIMIT ?= 100
 # The site's operators see this in the user agent, so that they can reach whoever crawls.
 CONTACT ?= $(shell git config user.email)
 
-.PHONY: demo demo-live showdown crawl test check release docs bench scrapyd venv lock clean
+.PHONY: demo demo-live showdown crawl test test-all check release docs bench scrapyd venv lock clean
 
 demo: .venv/main
 	.venv/bin/python -m sandbox.demo
@@ -24,9 +24,20 @@ crawl: .venv/main
 	CONTACT='$(CONTACT)' .venv/bin/scrapy crawl replays -a formats='$(FORMATS)' -a limit='$(LIMIT)'
 
 # Four at a time, also on two cores: many of the tests wait for real processes.
-test: check $(if $(CI),.venv-swift/done)
-	.venv/bin/pytest --numprocesses 4 --dist worksteal -m 'not quiet' --durations 15
+PYTEST = pytest --numprocesses 4 --dist worksteal --durations 10
+
+# Without a server, and with a real Redis and the protocol of S3.
+test: check
+	.venv/bin/$(PYTEST) -m 'not integration'
+
+# All of it, as on CI: workers killed, disks and servers away, a browser, Node.js, scrapyd, Swift.
+# The last ones watch a clock: one at a time, and nothing measured beside them.
+test-all: check .venv-swift/done .venv-scrapyd/done
+	rm -f .coverage .coverage.*
+	.venv/bin/coverage run -m $(PYTEST) -m 'not quiet'
 	.venv/bin/pytest -m quiet
+	.venv/bin/coverage combine --quiet
+	.venv/bin/coverage report --skip-covered --skip-empty
 
 check: .venv/test
 	.venv/bin/python -m pip --disable-pip-version-check check

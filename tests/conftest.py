@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from redis import Redis
 
 from extensions.embedded import EmbeddedRedis
@@ -13,7 +14,40 @@ from extensions.server_program import EmbeddedRedisError
 from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.site import ReplaySite
 
+ROOT = Path(__file__).parent.parent
 DATABASE = 15
+TIERS = ("pure", "services", "integration")
+SERVERS = ("redis_url", "s3_settings")
+"""Fixtures behind which a server of another's making runs."""
+SLOW_SERVERS = ("battle_server_package",)
+INTEGRATION_TIMEOUT = 420
+"""Seconds for a test of real processes; the others have pytest's `timeout`."""
+
+settings.register_profile("laptop", deadline=None, print_blob=True)
+settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "laptop")
+
+
+def examples(count: int) -> int:
+    """Return how many examples to try where 100, the usual, would take too long or prove little."""
+    return max(1, settings().max_examples * count // 100)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put each test in its tier, unless it says itself which one is its own."""
+    for item in items:
+        tier = next((tier for tier in TIERS if item.get_closest_marker(tier)), None) or _tier(item)
+        item.add_marker(tier)
+        if tier == "integration" and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(INTEGRATION_TIMEOUT))
+
+
+def _tier(item: pytest.Item) -> str:
+    fixtures = getattr(item, "fixturenames", ())
+    is_slow = any(name in fixtures for name in SLOW_SERVERS)
+    if is_slow or ROOT / "tests" / "integration" in item.path.parents:
+        return "integration"
+    return "services" if any(name in fixtures for name in SERVERS) else "pure"
 
 
 class Clock:
@@ -93,6 +127,3 @@ def battle_server(battle_server_package):
     server = BattleServer()
     yield server.start()
     server.stop()
-
-
-ROOT = Path(__file__).parent.parent

@@ -22,6 +22,7 @@ from scrapy.settings import Settings
 from battles.dialogue import ShowdownDialogue
 from extensions.throttle import HeldError
 from extensions.websocket import LostError
+from tests.conftest import examples
 
 SITE = "wss://server/showdown/websocket"
 NOTICE = '|raw|<strong class="message-throttle-notice">Your message was not sent.</strong>'
@@ -232,7 +233,7 @@ def test_what_was_answered_is_not_sent_again():
 questions = st.lists(st.sampled_from(["list", "list&formats=gen9ou&min_elo=1000"]), max_size=3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(25))
 @given(questions, st.lists(st.integers(0, 99), unique=True, max_size=49), st.integers(0, 5))
 def test_nothing_is_said_but_what_a_guest_may_say(lists, rooms, thrown_away):
     async def scene() -> tuple[Wire, list]:

@@ -13,6 +13,7 @@ from battles.index import BattleIndex, Entry, Query, Row
 from battles.items import Battle, Player
 from extensions.connection import UnreachableError, connect
 from extensions.segments import Location
+from tests.conftest import examples
 
 NOVEMBER = 1_793_491_200
 """2026-11-01."""
@@ -302,7 +303,7 @@ _QUERIES = st.builds(
 )
 _REAL_REDIS = settings(
     deadline=None,
-    max_examples=60,
+    max_examples=examples(60),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 

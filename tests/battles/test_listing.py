@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from battles.listing import Listing, Question
 from battles.parsers.frames import SHOWN, Room, RoomList
+from tests.conftest import examples
 
 FORMATS = ["gen9ou", "gen9uu", "gen1ou", "gen9randombattle"]
 LETTERS = 36
@@ -255,7 +256,7 @@ def alike(server: Server, formats: list[str], min_elo: int | None) -> int:
     return max(shared.values(), default=0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(servers(), st.lists(st.sampled_from(FORMATS), unique=True), st.none() | st.integers(1, 1006))
 @example(Server(crowd(200)), [], None)
 def test_every_battle_that_can_be_told_apart_is_found(server, formats, min_elo):
@@ -270,7 +271,7 @@ def test_every_battle_that_can_be_told_apart_is_found(server, formats, min_elo):
     assert not listing.is_cut or alike(server, formats, min_elo) >= SHOWN
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(30))
 @given(servers())
 def test_the_number_of_questions_is_bounded(server):
     listing = look(Listing(), server)

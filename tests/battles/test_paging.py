@@ -15,6 +15,7 @@ from battles.parsers.names import to_id
 from battles.parsers.reply import BadReplyError
 from battles.parsers.search import PAGE_FULL, Row, SearchPage, parse_search
 from sandbox.site import Replay, ReplaySite
+from tests.conftest import examples
 
 EPOCH = 1_795_000_000
 FORMATS = ("gen9ou", "gen1randombattle", "ou", "gen9vgc2026regmbbo3")
@@ -125,7 +126,7 @@ def inside(replays: list[Replay], since: int | None, until: int | None) -> list[
     ids=["of a format", "of a user", "of a user in a format", "of another user"],
 )
 @given(replays=seconds(), window=windows)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
 def test_a_filtered_walk_finds_every_battle_of_its_window(replays, window, format, user):
     since, until = window
     listed = [
@@ -146,7 +147,7 @@ def test_a_filtered_walk_finds_every_battle_of_its_window(replays, window, forma
 
 
 @given(replays=seconds(), window=windows)
-@settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
 def test_a_walk_over_all_formats_finds_all_but_those_no_page_shows(replays, window):
     wanted = inside(replays, *window)
     crowded = {

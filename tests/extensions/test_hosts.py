@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from extensions.hosts import MARGIN, Grant, Hosts, Limit, Policy, host_of
 from extensions.keys import HostKeys
-from tests.conftest import Clock
+from tests.conftest import Clock, examples
 
 HOST = "site.example"
 KEYS = HostKeys("test")
@@ -196,7 +196,9 @@ def test_without_a_clock_of_its_own_the_servers_counts(redis):
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=examples(40),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
     rate=st.sampled_from([0.5, 3.0, 40.0, 1000.0]),

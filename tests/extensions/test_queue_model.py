@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from extensions.dead_letters import Failure, write_letter
 from extensions.keys import LANES, QueueKeys
 from extensions.queue import GROUP, Add, Bury, Done, Leased, Operation, RequestQueue, Return
-from tests.conftest import Clock
+from tests.conftest import Clock, examples
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -376,5 +376,7 @@ def test_the_queue_does_what_its_model_does(redis):
 
     run_state_machine_as_test(
         Machine,
-        settings=settings(max_examples=60, stateful_step_count=40, deadline=None, print_blob=True),
+        settings=settings(
+            max_examples=examples(60), stateful_step_count=40, deadline=None, print_blob=True
+        ),
     )

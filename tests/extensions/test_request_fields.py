@@ -12,6 +12,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.spiders import CrawlSpider
 
 from extensions.request_fields import LARGEST, DecodeError, EncodeError, decode, encode
+from tests.conftest import examples
 
 URL = "http://site/page"
 
@@ -410,7 +411,7 @@ members = st.sampled_from(dir(PagesSpider)).map(str.encode)
 plausible = json_values | members | texts.map(str.encode) | st.binary(max_size=40)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(known | st.binary(max_size=10), plausible, max_size=8))
 def test_whatever_an_entry_holds_it_is_a_request_or_a_clear_error(entry):
     entry = {b"url": URL.encode(), **entry}
