@@ -47,6 +47,8 @@ class _Parcel:
     """What one exchange takes to Redis."""
 
     operations: list[Operation]
+    number: str
+    """Of the batch, whose reply may be lost."""
     wanted: int
     held: list[Leased]
     """Leases to renew; none when it is not time yet."""
@@ -68,6 +70,32 @@ class _Reply:
     status: Status | None = None
 
 
+class _Outbox:
+    """What waits to be committed; a batch stays one until it is known to have arrived."""
+
+    def __init__(self) -> None:
+        self._operations: list[Operation] = []
+        self._batch = self._number = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._operations)
+
+    def put(self, *operations: Operation) -> None:
+        self._operations += operations
+
+    def batch(self) -> tuple[list[Operation], str]:
+        """Return what travels next, and the batch's number."""
+        if not self._batch and self._operations:
+            self._batch = len(self._operations)
+            self._number += 1
+        return self._operations[: self._batch], str(self._number)
+
+    def arrived(self) -> None:
+        """Forget the batch that `batch` returned last."""
+        del self._operations[: self._batch]
+        self._batch = 0
+
+
 class EngineSide(Protocol):
     """Whom an exchange serves."""
 
@@ -85,6 +113,9 @@ class EngineSide(Protocol):
 
     def look(self, status: Status) -> None:
         """Take note of how far all workers together are."""
+
+    def lost(self) -> None:
+        """Take note that Redis has lost the queue."""
 
 
 class Exchange:
@@ -115,7 +146,8 @@ class Exchange:
         self._prefetch = prefetch
         self._engine = engine
         self._clock = clock
-        self._outbox: list[Operation] = []
+        self._outbox = _Outbox()
+        self._epoch = ""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._renewed_at = self._looked_at = self._reclaimed_at = 0.0
@@ -124,11 +156,12 @@ class Exchange:
         self._is_leaving = False
 
     def start(self) -> None:
+        self._epoch = self._queue.epoch
         self._task = asyncio.create_task(self._run())
 
     def send(self, operation: Operation) -> None:
         """Have an operation committed soon, together with others."""
-        self._outbox.append(operation)
+        self._outbox.put(operation)
         self.left = None
 
     def take(self) -> Leased | None:
@@ -153,7 +186,7 @@ class Exchange:
         if self._task is not None:
             await self._task
         deadline = self._clock() + _FAREWELL
-        while not await self._try(_Parcel(self._outgoing(), 0, [], reclaim=False, look=False)):
+        while not await self._try(self._last_parcel()) or self._outbox:
             await self._pause()  # pragma: no cover -- it runs, unseen by 3.11's tracing
             if self._clock() >= deadline:
                 logger.error("Redis is away: %d leases are left to run out", len(self.inbox))
@@ -192,7 +225,7 @@ class Exchange:
                 return
 
     def _parcel(self) -> _Parcel:
-        operations, now = self._outgoing(), self._clock()
+        (operations, number), now = self._outgoing(), self._clock()
         held = [*self._engine.held(), *self.inbox]
         is_idle = not held and not operations
         look = self._is_due("_looked_at", _LOOK if is_idle else _LOOK_ALONG, now)
@@ -200,6 +233,7 @@ class Exchange:
         is_news = self.blocked != self._told or (is_renewal and self.blocked)
         return _Parcel(
             operations=operations,
+            number=number,
             wanted=0 if self.blocked else max(0, self._wanted_ahead() - len(self.inbox)),
             held=held if is_renewal else [],
             blocked=self.blocked if is_news else None,
@@ -208,9 +242,12 @@ class Exchange:
             is_idle=is_idle,
         )
 
-    def _outgoing(self) -> list[Operation]:
-        self._outbox.extend(self._engine.collect())
-        return list(self._outbox)
+    def _last_parcel(self) -> _Parcel:
+        return _Parcel(*self._outgoing(), 0, [], reclaim=False, look=False)
+
+    def _outgoing(self) -> tuple[list[Operation], str]:
+        self._outbox.put(*self._engine.collect())
+        return self._outbox.batch()
 
     def _is_due(self, name: str, every: float, now: float) -> bool:
         if now - getattr(self, name) < every:
@@ -228,8 +265,8 @@ class Exchange:
         try:
             if parcel.operations:
                 # Apart from the rest: what is committed must not be sent again if that fails.
-                effects = await asyncio.to_thread(self._commit, parcel.operations)
-                del self._outbox[: len(effects)]
+                effects = await asyncio.to_thread(self._commit, parcel)
+                self._outbox.arrived()
                 self._count_effects(parcel.operations, effects)
             reply = await asyncio.to_thread(self._exchange, parcel)
         except (RedisError, OSError) as error:
@@ -244,15 +281,22 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
+        self._heed_epoch()
         self._receive(reply, is_idle=parcel.is_idle)
         return True
 
-    def _commit(self, operations: Sequence[Operation]) -> list[bool]:
+    def _heed_epoch(self) -> None:
+        if self._epoch and self._epoch != self._queue.epoch:
+            self.left = None
+            self._engine.lost()
+        self._epoch = self._queue.epoch
+
+    def _commit(self, parcel: _Parcel) -> list[bool]:
         """Run in a thread."""
         if self._failures:
             # A server that lost its data has lost the group, too.
             self._queue.open()
-        return self._queue.commit(operations)
+        return self._queue.commit(parcel.operations, parcel.number)
 
     def _exchange(self, parcel: _Parcel) -> _Reply:
         """Run in a thread: everything else that waits for Redis."""

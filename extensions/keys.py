@@ -59,10 +59,28 @@ class QueueKeys:
         return f"{self.namespace}:blocked"
 
     @property
+    def about(self) -> str:
+        """Hash: `version`, and `epoch`, a name that is another when the data were lost."""
+        return f"{self.namespace}:about"
+
+    @property
+    def families(self) -> str:
+        """Set of the names of all families."""
+        return f"{self.namespace}:families"
+
+    def family(self, name: str) -> str:
+        """Set of fingerprints that a family has seen; gone a week after its last."""
+        return f"{self.namespace}:family:{name}"
+
+    def batch(self, worker: str) -> str:
+        """Hash of a worker's last commit: its `number` and JSON `effects`; gone after minutes."""
+        return f"{self.namespace}:batch:{worker}"
+
+    @property
     def everything(self) -> list[str]:
-        """All of the above."""
+        """All of the above but for `about`, batches, and families, of which there is a list."""
         named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
-        named += [self.hosts, self.blocked]
+        named += [self.hosts, self.blocked, self.families]
         return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]
 
 

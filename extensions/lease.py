@@ -11,10 +11,23 @@ from extensions.dead_letters import Failure, write_letter
 from extensions.queue import Bury, Done, Leased, Operation, Return
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrapy import Request
     from scrapy.http import Response
 
+    from extensions.queue import RequestQueue
+
 logger = logging.getLogger(__name__)
+
+
+class LeaseLostError(Exception):
+    """Raised for an item whose request is another worker's by now: that one stores it."""
+
+
+class NotStoredError(Exception):
+    """Raised for an item that this worker will not store any more; its request has not failed."""
+
 
 _DISCOVERY = 1
 _WATCH_AGAIN = 60.0
@@ -35,6 +48,10 @@ class Lease:
     """Set when it goes back into the queue."""
     is_over: bool = False
     """Set when a watch ends with its spider's will."""
+    queue: RequestQueue | None = None
+    """Where it can be asked whether the lease still holds."""
+    is_lost: bool = False
+    """Set when another worker has it: that one settles it."""
     is_unbegun: bool = False
     """Set when it was taken from the engine before it was sent."""
     is_accounted: bool = False
@@ -82,6 +99,17 @@ def lease_of(response: Response | None) -> Lease | None:
     """Return the lease of the request that brought a response."""
     request = None if response is None else response.request
     return None if request is None else request.meta.get("queue_lease")
+
+
+def still_held(leases: Sequence[Lease | None]) -> list[bool]:
+    """Ask Redis which leases this worker still has; who has none needs none."""
+    asked = [lease for lease in leases if lease is not None and lease.queue is not None]
+    if not asked or asked[0].queue is None:
+        return [True] * len(leases)
+    answers = dict(
+        zip(map(id, asked), asked[0].queue.holds([one.leased for one in asked]), strict=True)
+    )
+    return [answers.get(id(lease), True) for lease in leases]
 
 
 def end_watch(response: Response) -> None:

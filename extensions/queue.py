@@ -8,10 +8,9 @@ taken over by others when it is not, and ends when the entry is acknowledged and
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
-
-from redis.exceptions import ResponseError
 
 from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
 from extensions.scripts import Script
@@ -29,6 +28,21 @@ _SAID_FOR = 60.0
 """Seconds for which a worker that begins nothing new is believed."""
 _FORGOTTEN = 3_600_000
 """Milliseconds after which a worker that holds nothing is forgotten."""
+_BATCH_KEPT = 600
+"""Seconds for which a commit whose reply was lost is answered as the first time."""
+_FAMILY_KEPT = 7 * 86_400
+"""Seconds."""
+VERSION = 1
+"""Of the queue's keys and entries; whoever meets a later one leaves them alone."""
+
+
+class NewerVersionError(Exception):
+    """Raised when data in Redis are of a later version than this worker's."""
+
+    def __init__(self, what: str, version: int, known: int) -> None:
+        super().__init__(
+            f"{what} is of version {version}, and this worker knows up to {known}: upgrade it"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +63,12 @@ class Add:
 
     lane: int
     fields: Mapping[str, str]
-    seen: tuple[int, str] | None = None
-    """Bucket and fingerprint; None adds it whether it was seen or not."""
+    seen: tuple[int | str, str] | None = None
+    """Bucket, or name of a family, and fingerprint; None adds it whether it was seen or not."""
     delay: float = 0.0
     """Seconds."""
+    is_start: bool = False
+    """Whether its family begins anew with it, unless one of the family is in the queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,9 @@ class RequestQueue:
         self._high_water = high_water
         self._clock = clock
         self._cursors = ["0-0"] * len(LANES)
+        self.epoch = ""
+        """Another one as soon as Redis has lost the queue."""
+        self._open = Script(redis, "extensions", "open")
         self._commit = Script(redis, "extensions", "commit")
         self._lease_script = Script(redis, "extensions", "lease")
         self._renew = Script(redis, "extensions", "renew")
@@ -143,33 +162,39 @@ class RequestQueue:
         self._requeue = Script(redis, "extensions", "requeue")
 
     def open(self) -> None:
-        """Create the streams' group if it is not there, and forget workers that are long gone."""
-        for lane in self._keys.lanes:
-            try:
-                self._redis.xgroup_create(lane, GROUP, id="0", mkstream=True)
-            except ResponseError as error:
-                if "BUSYGROUP" not in str(error):
-                    raise
-            for worker in self._redis.xinfo_consumers(lane, GROUP):
-                if worker["pending"] == 0 and worker["idle"] > _FORGOTTEN:
-                    self._redis.xgroup_delconsumer(lane, GROUP, worker["name"])
+        """Create what is not there, and forget workers that are long gone and hold nothing.
 
-    def commit(self, operations: Sequence[Operation]) -> list[bool]:
-        """Do all of it or nothing, and say of each operation whether it took effect."""
+        Raises:
+            NewerVersionError: the queue is of a later version; nothing was changed.
+
+        """
+        keys = [*self._keys.lanes, self._keys.about]
+        version, epoch = self._open(keys, [GROUP, _FORGOTTEN, VERSION, secrets.token_hex(8)])
+        if version > VERSION:
+            raise NewerVersionError(f"the queue {self._keys.namespace}", version, VERSION)
+        self.epoch = epoch.decode()
+
+    def commit(self, operations: Sequence[Operation], number: str = "") -> list[bool]:
+        """Do all of it or nothing, and say of each operation whether it took effect.
+
+        The number of a batch, different for each of a worker's, makes it safe to send it again.
+        """
         keys = self._keys
         named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.dead_letters]
-        named.append(keys.hosts)
+        named += [keys.hosts, keys.batch(self._worker), keys.families]
         encoded = [_encode(operation, named, keys) for operation in operations]
-        effects = self._commit(named, [GROUP, self._now(), json.dumps(encoded)])
+        text = json.dumps(encoded)
+        effects = self._commit(named, [GROUP, self._now(), number, _BATCH_KEPT, _FAMILY_KEPT, text])
         return [effect == 1 for effect in effects]
 
     def lease(self, count: int) -> tuple[State, list[Leased]]:
         """Lease up to so many requests, the most urgent first."""
         keys = self._keys
-        state, entries = self._lease_script(
-            [*keys.lanes, keys.delayed, keys.counts, keys.state, HostKeys().gates, keys.hosts],
-            [GROUP, self._worker, count, self._now(), self._high_water],
+        named = [*keys.lanes, keys.delayed, keys.counts, keys.state, HostKeys().gates, keys.hosts]
+        state, entries, epoch = self._lease_script(
+            [*named, keys.about], [GROUP, self._worker, count, self._now(), self._high_water]
         )
+        self.epoch = epoch.decode() or self.epoch
         return _state(state), [_leased(lane, entry) for lane, entry in entries]
 
     def reclaim(self, count: int = _RECLAIM_AT_ONCE) -> list[Leased]:
@@ -193,6 +218,14 @@ class RequestQueue:
     def renew(self, held: Iterable[Leased]) -> None:
         """Hold leases for another while; those that others took over are left to them."""
         self._set_idle(held, idle=0, deliveries=0)
+
+    def holds(self, held: Sequence[Leased]) -> list[bool]:
+        """Say of each lease whether this worker still has it."""
+        with self._redis.pipeline(transaction=False) as pipeline:
+            for leased in held:
+                lane = self._keys.lanes[leased.lane - 1]
+                pipeline.xpending_range(lane, GROUP, leased.id, leased.id, 1, self._worker)
+            return [bool(found) for found in pipeline.execute()]
 
     def give_back(self, held: Iterable[Leased]) -> None:
         """End leases of requests that were not begun, so that any worker can take them at once."""
@@ -234,7 +267,9 @@ class RequestQueue:
     def purge(self) -> int:
         """Throw everything away, dead letters and what was seen too; return how many keys."""
         # In one step: what a worker commits meanwhile is thrown away as a whole, or not at all.
-        thrown_away = int(self._redis.unlink(*self._keys.everything))
+        families = cast("set[bytes]", self._redis.smembers(self._keys.families))
+        named = [self._keys.family(name.decode()) for name in families]
+        thrown_away = int(self._redis.unlink(*self._keys.everything, *named))
         self.open()
         return thrown_away
 
@@ -289,14 +324,17 @@ class RequestQueue:
 def _encode(operation: Operation, named: list[str], keys: QueueKeys) -> list[Any]:
     """Write an operation as commit.lua reads it; a seen bucket joins the named keys."""
     match operation:
-        case Add(lane, fields, seen, delay):
-            position = 0
+        case Add(lane, fields, seen, delay, is_start):
+            position, mark, family = 0, "", ""
             if seen is not None:
-                named.append(keys.seen(seen[0]))
+                where, mark = seen
+                family = where if isinstance(where, str) else ""
+                named.append(keys.family(where) if isinstance(where, str) else keys.seen(where))
                 position = len(named)
+            after = round(delay * 1000)
             watcher = fields.get("watcher", "")
-            mark = seen[1] if seen else ""
-            return ["add", lane, round(delay * 1000), _flat(fields), watcher, position, mark]
+            flat = _flat(fields)
+            return ["add", lane, after, flat, watcher, position, mark, family, is_start]
         case Done(leased, outcome):
             return ["done", leased.lane, leased.id, outcome, _watcher(leased)]
         case Return(leased, lane, fields, delay):

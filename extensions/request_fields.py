@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 LARGEST = 1024 * 1024
 """Bytes of all fields of a request together; what is larger is refused in both directions."""
 
-_PASSING = frozenset({"queue_lease", "delay", "watcher", "download_latency", "alive"})
+ENTRY_VERSION = 1
+"""Of what `encode` writes. An entry that says nothing of its version, in a field `v`, is of 1."""
+
+_PASSING = frozenset({"queue_lease", "delay", "watcher", "family", "download_latency", "alive"})
 """Meta that says something of this process or this attempt only, or has a field of its own."""
 _KINDS: dict[str, Any] = {
     "retry_times": int,
@@ -29,6 +32,7 @@ _KINDS: dict[str, Any] = {
     "max_retry_times": int | None,
     "delay": int | float,
     "watcher": str | None,
+    "family": str | None,
 }
 """Meta that the queue and its retries calculate with."""
 _RULES = frozenset({"_callback", "_errback"})
@@ -47,6 +51,10 @@ class EncodeError(ValueError):
 
 class DecodeError(ValueError):
     """Raised when an entry of the queue is no request."""
+
+
+class NewerEntryError(Exception):
+    """Raised when an entry is of a later version: it may be more than this one can read in it."""
 
 
 def encode(request: Request, spider: Spider) -> dict[str, str]:
@@ -72,8 +80,12 @@ def decode(fields: Mapping[bytes, bytes], spider: Spider) -> Request:
 
     Raises:
         DecodeError: it did not; the message says in one line what is wrong.
+        NewerEntryError: a later version did.
 
     """
+    version = fields.get(b"v", b"")
+    if version.isdigit() and int(version[:9]) > ENTRY_VERSION:
+        raise NewerEntryError(f"a request in the queue is of version {int(version[:9])}")
     size = sum(len(name) + len(value) for name, value in fields.items())
     if size > LARGEST:
         raise DecodeError(f"the entry has {size} bytes; {LARGEST} are allowed")
@@ -102,13 +114,15 @@ def _fields(request: Request, spider: Spider) -> dict[str, str]:
         "flags": _json(request.flags) if request.flags else "",
         "encoding": "" if request.encoding == "utf-8" else request.encoding,
         "watcher": request.meta.get("watcher") or "",
+        "family": request.meta.get("family") or "",
     }
 
 
 def _request(text: dict[str, str], spider: Spider) -> Request:
     meta = _lasting(_load(text, "meta", dict))
-    if watcher := text.get("watcher"):
-        meta["watcher"] = watcher
+    for name in ("watcher", "family"):
+        if text.get(name):
+            meta[name] = text[name]
     _check(meta)
     if not text.get("url"):
         raise ValueError("it has no url")

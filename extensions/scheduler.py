@@ -14,7 +14,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
-from scrapy import signals
+from scrapy import Request, signals
 from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.defer import deferred_from_coro
 from twisted.python.failure import Failure as TwistedFailure
@@ -23,15 +23,22 @@ from extensions.connection import check, connect
 from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
 from extensions.keys import LANES, lane_of
-from extensions.lease import Lease, lease_of
+from extensions.lease import Lease, LeaseLostError, NotStoredError, lease_of
 from extensions.queue import Add, Leased, Operation, RequestQueue, Return
-from extensions.request_fields import DecodeError, EncodeError, decode, encode
+from extensions.request_fields import (
+    ENTRY_VERSION,
+    DecodeError,
+    EncodeError,
+    NewerEntryError,
+    decode,
+    encode,
+)
 from extensions.retry import retry_later
 from extensions.seen import Seen
-from extensions.signals import leaving, work_blocked
+from extensions.signals import data_lost, leaving, nothing_waits, work_blocked
 
 if TYPE_CHECKING:
-    from scrapy import Request, Spider
+    from scrapy import Spider
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.settings import BaseSettings
@@ -51,7 +58,12 @@ class Scheduler:
     A request whose meta holds `delay` (seconds) is handed out when the time is over, by whichever
     worker is free. One whose meta holds `watcher` (a name) puts itself back for ever: there never
     is more than one of that name, and it does not keep the crawl from ending, unless the spider's
-    `is_watching` is true.
+    `is_watching` is true. Its next look is a request of that name for the same address, or any of
+    that name that does not have its meta; what else has its meta is a request of its own.
+    Requests whose meta holds `family` (a name) are compared with those of their family only, and
+    one that says `is_start_request` begins it anew, unless one of the family is in the queue.
+
+    When Redis has lost its data, the spider's start is taken once more.
 
     Settings:
         REDIS_URL, REDIS_PARAMS: as in scrapy-redis.
@@ -86,6 +98,9 @@ class Scheduler:
         self._leases: dict[Request, Lease] = {}
         """What the engine works on."""
         self._exchange = Exchange(queue, self, lease=lease, prefetch=prefetch)
+        self._blocks: dict[str, str] = {}
+        self._anew: asyncio.Task[None] | None = None
+        self._is_outdated = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Scheduler:
@@ -124,7 +139,7 @@ class Scheduler:
     def has_pending_requests(self) -> bool:
         """Tell whether the crawl goes on; false only when Redis says that nothing is left."""
         exchange = self._exchange
-        if self._leases or not exchange.is_empty or exchange.left is None:
+        if self._leases or not exchange.is_empty or exchange.left is None or self._anew:
             return True
         is_watching = getattr(self._spider, "is_watching", False) and exchange.state != "draining"
         return exchange.left > 0 or (is_watching and exchange.watchers > 0)
@@ -140,7 +155,8 @@ class Scheduler:
         lane, delay = lane_of(request.priority), float(request.meta.get("delay", 0.0))
         if lease is None:
             seen = None if request.dont_filter else self._seen.place(request)
-            self._exchange.send(Add(lane, fields, seen, delay))
+            is_start = "family" in fields and bool(request.meta.get("is_start_request"))
+            self._exchange.send(Add(lane, fields, seen, delay, is_start))
         else:
             if lease.request is not None and request.url == lease.request.url:
                 # What middlewares put into the headers, they put there again. A redirect is left
@@ -165,10 +181,25 @@ class Scheduler:
         if (lease := lease_of(response)) and isinstance(exception, DeadLetterError):
             lease.failure = Failure.of(str(exception), response)
 
-    def item_error(self, response: Response | None, failure: TwistedFailure) -> None:
-        """Try again when an item could not be stored: nothing is acknowledged without its bytes."""
-        if lease := lease_of(response):
-            self._try_again(lease, f"an item could not be stored: {failure.getErrorMessage()}")
+    def item_error(self, item: Any, response: Response | None, failure: TwistedFailure) -> None:  # noqa: ANN401 -- whatever a spider yields
+        """Try again when an item could not be stored: nothing is acknowledged without its bytes.
+
+        An item that says `is_durable` has been stored: it was somebody else's pipeline that failed.
+        """
+        lease = lease_of(response)
+        if lease is None:
+            return
+        said = failure.getErrorMessage()
+        if isinstance(failure.value, LeaseLostError):
+            self.count("queue/leases_lost")
+            lease.is_accounted = lease.is_lost = True
+        elif isinstance(failure.value, NotStoredError):
+            lease.replacement = lease.put_back(0.0)
+        elif getattr(item, "is_durable", False):
+            what = f"{_pipeline(failure)} failed after the item was stored: {said}"
+            lease.failure = Failure.of(what, response)
+        else:
+            self._try_again(lease, f"an item could not be stored: {said}")
 
     def spider_error(self, response: Response | None, failure: TwistedFailure) -> None:
         if lease := lease_of(response):
@@ -183,12 +214,15 @@ class Scheduler:
         if lease := request.meta.get("queue_lease"):
             lease.is_accounted = True
 
-    def work_blocked(self, reason: str) -> None:
-        """Begin nothing new as long as there is a reason for it; leases are kept."""
-        if bool(reason) != bool(self._exchange.blocked):
-            logger.warning("The crawl pauses: %s" if reason else "The crawl goes on%s", reason)
-        self._exchange.blocked = reason
-        if not reason:
+    def work_blocked(self, reason: str, by: str = "") -> None:
+        """Begin nothing new as long as anybody has a reason for it; leases are kept."""
+        was_blocked = bool(self._exchange.blocked)
+        self._blocks[by] = reason
+        reasons = "; ".join(filter(None, self._blocks.values()))
+        if bool(reasons) != was_blocked:
+            logger.warning("The crawl pauses: %s" if reasons else "The crawl goes on%s", reasons)
+        self._exchange.blocked = reasons
+        if not reasons:
             self.wake()
 
     def collect(self) -> list[Operation]:
@@ -208,7 +242,7 @@ class Scheduler:
                 self._leases[request].failure = Failure(f"it cannot be settled: {error!r}")
         leases = [self._leases.pop(request) for request in finished]
         self._exchange.inbox.extend(lease.leased for lease in leases if lease.is_unbegun)
-        return [lease.operation() for lease in leases if not lease.is_unbegun]
+        return [one.operation() for one in leases if not (one.is_unbegun or one.is_lost)]
 
     def held(self) -> list[Leased]:
         """Return what the engine works on."""
@@ -229,14 +263,45 @@ class Scheduler:
         is_known = not any(discovery.get(where) for where in ("queued", "leased", "delayed"))
         if stats and (is_known or stats.get_value("queue/left") is not None):
             stats.set_value("queue/left", status.left if is_known else None)
+        waiting = status.left - status.total("leased")
+        if (
+            waiting <= 0
+            and not self._exchange.inbox
+            and not _engine(self._crawler).downloader.active
+        ):
+            self._crawler.signals.send_catch_log(nothing_waits)
+
+    def lost(self) -> None:
+        """Begin anew: what was in the queue is gone, and so is what was archived from the index."""
+        self.count("queue/lost")
+        logger.error(
+            "Redis has lost its data, and with them the queue: the crawl begins anew. Have the server"
+            " keep its data on disk (appendonly yes, maxmemory-policy noeviction)"
+        )
+        if self._anew is None:
+            self._anew = asyncio.create_task(self._begin_anew())
+
+    async def _begin_anew(self) -> None:
+        try:
+            await self._crawler.signals.send_catch_log_async(data_lost)
+            async for output in self._spider.start():
+                if isinstance(output, Request):
+                    self.enqueue_request(output)
+        except Exception:
+            logger.exception("The crawl could not begin anew: run it again")
+        finally:
+            self._anew = None
 
     def _begin(self, leased: Leased) -> Request | None:
         """Make a request of an entry, or bury what is none and what kills its workers."""
-        lease = Lease(leased)
+        lease = Lease(leased, queue=self._queue)
         try:
             request = decode(leased.fields, self._spider)
         except DecodeError as error:
             self._bury(lease, str(error))
+            return None
+        except NewerEntryError as error:
+            self._leave_to_newer(lease, error)
             return None
         if leased.deliveries > self._deliveries:
             self._bury(lease, f"{leased.deliveries - 1} workers died holding it")
@@ -249,6 +314,16 @@ class Scheduler:
         request.meta["queue_lease"] = lease
         self._leases[request] = lease
         return request
+
+    def _leave_to_newer(self, lease: Lease, error: NewerEntryError) -> None:
+        """End this worker, and leave the request as it is to one that understands it."""
+        self._exchange.inbox.append(lease.leased)
+        if not self._is_outdated:
+            self._is_outdated = True
+            self._exchange.blocked = str(error)
+            logger.error("%s, and this worker knows up to %d: upgrade it", error, ENTRY_VERSION)
+            closing = _engine(self._crawler).close_spider_async(reason="newer_version")
+            self._closing = asyncio.create_task(closing)
 
     def _refuse(self, lease: Lease | None, reason: str) -> bool:
         """Say why a request cannot be queued; if it was another's next try, that one has failed."""
@@ -290,16 +365,25 @@ class Scheduler:
     def _lease_it_replaces(self, request: Request) -> Lease | None:
         """Find the lease of which this request is the next try, hop or look."""
         watcher = request.meta.get("watcher")
-        if watcher is not None:
-            mine = (lease for lease in self._leases.values() if lease.watcher == watcher)
-            return next(mine, None)
         lease: Lease | None = request.meta.get("queue_lease")
+        if watcher is not None:
+            watched = next((one for one in self._leases.values() if one.watcher == watcher), None)
+            if watched is not None and watched is lease and not _is_again(request, watched):
+                del request.meta["watcher"]
+                watched = None
+            return self._unless_replaced(watched, request)
         if lease is None or lease.request is None or lease.request not in self._leases:
             return None
-        hops = ("retry_times", "redirect_times", "put_off_times", "look_times")
-        before = lease.request.meta
-        is_next = any(request.meta.get(hop, 0) > before.get(hop, 0) for hop in hops)
-        return lease if is_next else None
+        return self._unless_replaced(lease if _is_next(request, lease) else None, request)
+
+    def _unless_replaced(self, lease: Lease | None, request: Request) -> Lease | None:
+        """Have what comes second be a request of its own: nothing is lost for a mistake."""
+        if lease is None or lease.replacement is None:
+            return lease
+        logger.error("%s would be the second in the place of one request", request)
+        # A watch stays one: the queue takes no other of its name.
+        request.dont_filter = True
+        return None
 
     async def _close(self, reason: str) -> None:
         await self._exchange.stop()
@@ -321,6 +405,28 @@ class Scheduler:
                     request.errback = None
                 refusal = IgnoreRequest("the crawl is ending")
                 downloaded.errback(TwistedFailure(refusal))  # type: ignore[no-untyped-call]
+
+
+def _is_again(request: Request, lease: Lease) -> bool:
+    """Tell whether a request with a watch's meta is its next look, and no child of it."""
+    return lease.request is not None and request.url == lease.request.url
+
+
+def _is_next(request: Request, lease: Lease) -> bool:
+    hops = ("retry_times", "redirect_times", "put_off_times", "look_times")
+    before = lease.request.meta if lease.request else {}
+    return any(request.meta.get(hop, 0) > before.get(hop, 0) for hop in hops)
+
+
+def _pipeline(failure: TwistedFailure) -> str:
+    """Name the pipeline that failed, and its error."""
+    name, trace = "a pipeline", failure.value.__traceback__ if failure.value else None
+    while trace is not None:
+        owner = trace.tb_frame.f_locals.get("self")
+        if trace.tb_frame.f_code.co_name == "process_item" and owner is not None:
+            name = type(owner).__name__
+        trace = trace.tb_next
+    return f"{name} ({type(failure.value).__name__})"
 
 
 def queue_from_settings(

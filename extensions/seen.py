@@ -21,7 +21,8 @@ class Seen:
     def __init__(self, fingerprinter: RequestFingerprinterProtocol) -> None:
         self._fingerprinter = fingerprinter
 
-    def place(self, request: Request) -> tuple[int, str]:
-        """Return the bucket of a request, and the integer it has there."""
+    def place(self, request: Request) -> tuple[int | str, str]:
+        """Return the bucket of a request, or its family, and the integer it has there."""
         mark = self._fingerprinter.fingerprint(request)[:8]
-        return int.from_bytes(mark[:2]) % SEEN_BUCKETS, str(int.from_bytes(mark, signed=True))
+        bucket = request.meta.get("family") or int.from_bytes(mark[:2]) % SEEN_BUCKETS
+        return bucket, str(int.from_bytes(mark, signed=True))

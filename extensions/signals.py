@@ -1,6 +1,12 @@
 """Signals that this package sends beside Scrapy's own."""
 
 work_blocked = object()
-"""Sent with a `reason` when nothing new should be begun; with an empty one when it may again."""
+"""Sent with a `reason` when nothing new should be begun, and with an empty one when it may again;
+`by` names who says so, since others may have reasons of their own."""
+data_lost = object()
+"""Sent without arguments when Redis has come back without its data, before the spider starts anew;
+handlers may be coroutines, which are waited for."""
+nothing_waits = object()
+"""Sent again and again while this worker has nothing to download and nothing waits in the queue."""
 leaving = object()
 """Sent without arguments, again and again, while the crawl ends and waits for what it has begun."""

@@ -167,7 +167,7 @@ class ArchivePipeline:
         return True
 
     def _block(self, reason: str) -> None:
-        self._crawler.signals.send_catch_log(work_blocked, reason=reason)
+        self._crawler.signals.send_catch_log(work_blocked, reason=reason, by="archive")
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

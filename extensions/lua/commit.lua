@@ -1,19 +1,38 @@
--- Put new requests in and take finished ones out, in one step.
+-- Put new requests in and take finished ones out: all of it, once, in one step.
 --
--- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 dead_letters   8 hosts
---       9… seen buckets
--- ARGV  1 group   2 now in ms, or "" for the server's clock   3 operations as JSON, each one of
---       ["add", lane, delay ms, fields, watcher, seen key or 0, fingerprint]
+-- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 dead_letters   8 hosts   9 batch
+--       10 families   11… seen buckets, and what families have seen
+-- ARGV  1 group   2 now in ms, or "" for the server's clock   3 the batch's number, or ""
+--       4 how long it is remembered, in s   5 the same for a family
+--       6 operations as JSON, each one of
+--       ["add", lane, delay ms, fields, watcher, seen key or 0, fingerprint, family, is start]
 --       ["done", lane, id, outcome, watcher]
 --       ["return", lane, id, new lane, delay ms, fields]
 --       ["dead", lane, id, letter as JSON, watcher]
--- Only "add" happens regardless: the others take effect once, however often and by whomever they
--- are sent. Returns for each operation 1 when it took effect, else 0.
+-- The start of a family is refused only while another of the family is here.
+-- A batch that comes again, since its reply was lost, is answered as the first time. Without that
+-- only "add" would happen again: the others take effect once, by whomever they are sent.
+-- Returns for each operation 1 when it took effect, else 0.
 local group, now = ARGV[1], tonumber(ARGV[2])
 if not now then
   local time = redis.call("TIME")
   now = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+
+if ARGV[3] ~= "" and redis.call("HGET", KEYS[9], "number") == ARGV[3] then
+  return cjson.decode(redis.call("HGET", KEYS[9], "effects"))
+end
+
+-- Before anything is written: an error in the middle would leave half of it done.
+local kinds = { "stream", "stream", "stream", "zset", "hash", "hash", "hash", "set", "hash", "set" }
+for i, key in ipairs(KEYS) do
+  local kind = redis.call("TYPE", key).ok
+  if kind ~= "none" and kind ~= (kinds[i] or "set") then
+    local wanted = kinds[i] or "set"
+    return redis.error_reply("WRONGTYPE " .. key .. " is a " .. kind .. ", not a " .. wanted)
+  end
+end
+local operations = cjson.decode(ARGV[6])
 
 local function count(what, lane, by)
   redis.call("HINCRBY", KEYS[5], what .. ":" .. lane, by)
@@ -45,11 +64,32 @@ local function take(lane, id)
   return redis.call("XACK", KEYS[lane], group, id) == 1 and redis.call("XDEL", KEYS[lane], id) == 1
 end
 
+local function has_member(lane, family)
+  for _, entry in ipairs(redis.call("XRANGE", KEYS[lane], "-", "+")) do
+    for i = 1, #entry[2], 2 do
+      if entry[2][i] == "family" and entry[2][i + 1] == family then return true end
+    end
+  end
+  local wanted = '"family",' .. cjson.encode(family)
+  for _, member in ipairs(redis.call("ZRANGE", KEYS[4], 0, -1)) do
+    if member:find(wanted, 1, true) then return true end
+  end
+  return false
+end
+
 local run = {}
-function run.add(lane, delay, fields, watcher, seen, fingerprint)
+function run.add(lane, delay, fields, watcher, seen, fingerprint, family, is_start)
   -- The watcher first: what it keeps out must not count as seen.
   if watcher ~= "" and redis.call("HEXISTS", KEYS[6], watcher) == 1 then return 0 end
+  if is_start then
+    if has_member(lane, family) then return 0 end
+    redis.call("UNLINK", KEYS[seen])
+  end
   if seen > 0 and redis.call("SADD", KEYS[seen], fingerprint) == 0 then return 0 end
+  if family ~= "" then
+    redis.call("EXPIRE", KEYS[seen], ARGV[5])
+    redis.call("SADD", KEYS[10], family)
+  end
   if watcher ~= "" then redis.call("HSET", KEYS[6], watcher, lane) end
   put(lane, delay, fields)
   count("discovered", lane, 1)
@@ -75,7 +115,11 @@ function run.dead(lane, id, letter, watcher)
 end
 
 local effects = {}
-for i, operation in ipairs(cjson.decode(ARGV[3])) do
+for i, operation in ipairs(operations) do
   effects[i] = run[table.remove(operation, 1)](unpack(operation))
+end
+if ARGV[3] ~= "" then
+  redis.call("HSET", KEYS[9], "number", ARGV[3], "effects", cjson.encode(effects))
+  redis.call("EXPIRE", KEYS[9], ARGV[4])
 end
 return effects

@@ -1,10 +1,10 @@
 -- Lease requests to one worker, after moving into the lanes what is due.
 --
--- KEYS  1–3 lanes   4 delayed   5 counts   6 state   7 gates   8 hosts
+-- KEYS  1–3 lanes   4 delayed   5 counts   6 state   7 gates   8 hosts   9 about
 -- ARGV  1 group   2 worker   3 how many   4 now in ms, or "" for the server's clock
 --       5 waiting downloads beyond which nothing is discovered (0: any number)
--- Returns the state, and {lane, entry} of each request; none while the queue is paused, and none
--- for a host whose gate is closed.
+-- Returns the state, {lane, entry} of each request, and the queue's epoch. No request is leased while
+-- the queue is paused, and none for a host whose gate is closed.
 local now, wanted, high_water = tonumber(ARGV[4]), tonumber(ARGV[3]), tonumber(ARGV[5])
 if not now then
   local time = redis.call("TIME")
@@ -97,4 +97,4 @@ for lane = (is_flooded() and 2 or 1), 3 do
     if not is_any_closed then break end
   end
 end
-return { state, leased }
+return { state, leased, redis.call("HGET", KEYS[9], "epoch") or "" }

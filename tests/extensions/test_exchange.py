@@ -24,6 +24,8 @@ class StubQueue:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.commits: list[list[Operation]] = []
+        self.numbers: list[str] = []
+        self.epoch = "first"
         self.renewed: list[list[str]] = []
         self.given_back: list[str] = []
         self.waiting: deque[Leased] = deque()
@@ -42,7 +44,8 @@ class StubQueue:
         if self.errors:
             raise self.errors.pop(0)
 
-    def commit(self, operations: list[Operation]) -> list[bool]:
+    def commit(self, operations: list[Operation], number: str) -> list[bool]:
+        self.numbers.append(number)
         self.call("commit")
         self.commits.append(list(operations))
         return [self.effect] * len(operations)
@@ -83,6 +86,7 @@ class StubEngine:
         self.working: list[Leased] = []
         self.counts: Counter[str] = Counter()
         self.looks: list[int] = []
+        self.losses = 0
         self.wakes = 0
 
     def collect(self) -> list[Operation]:
@@ -100,6 +104,9 @@ class StubEngine:
 
     def look(self, status: Status) -> None:
         self.looks.append(status.left)
+
+    def lost(self) -> None:
+        self.losses += 1
 
 
 class Rig:
@@ -213,7 +220,9 @@ def test_what_redis_does_not_take_is_kept_until_it_does(run, error):
 
     rig = run(scene)
 
-    assert rig.queue.commits == [[add("a"), add("b")]]
+    # What may have arrived goes alone, under its number, before anything else.
+    assert rig.queue.commits == [[add("a")], [add("b")]]
+    assert rig.queue.numbers == ["1", "1", "1", "1", "2"][-len(rig.queue.numbers) :]
 
 
 def test_a_redis_that_is_away_is_one_warning_and_another_when_it_is_back(run, caplog):
@@ -246,9 +255,9 @@ def test_a_redis_that_is_away_for_days_is_still_waited_for(run):
 
 def test_a_commit_whose_reply_was_lost_is_sent_again(run):
     async def scene(rig):
-        def lose_the_reply(operations):
+        def lose_the_reply(operations, number):
             del rig.queue.commit
-            rig.queue.commit(operations)
+            rig.queue.commit(operations, number)
             raise RedisConnectionError("lost")
 
         rig.queue.commit = lose_the_reply
@@ -258,6 +267,19 @@ def test_a_commit_whose_reply_was_lost_is_sent_again(run):
     rig = run(scene)
 
     assert rig.queue.commits == [[add()], [add()]]
+    assert rig.queue.numbers == ["1", "1"]
+
+
+@pytest.mark.parametrize("failure", [[], [RedisConnectionError("gone")]])
+def test_a_redis_that_lost_the_queue_is_noticed_once(run, failure):
+    async def scene(rig):
+        await rig.turn()
+        rig.queue.errors = failure
+        rig.queue.epoch = "second"
+        await until(lambda: rig.engine.losses)
+        await rig.turn(2)
+
+    assert run(scene).engine.losses == 1
 
 
 @pytest.mark.parametrize("call", ["renew", "lease", "reclaim", "status"])

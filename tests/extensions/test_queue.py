@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from redis.exceptions import ResponseError
 
@@ -11,6 +13,7 @@ from extensions.queue import (
     Bury,
     Done,
     Leased,
+    NewerVersionError,
     Operation,
     RequestQueue,
     Return,
@@ -540,6 +543,166 @@ def test_a_status_tells_an_imbalance():
 
     assert status.imbalance() == 1
     assert status.total("archived") == 1
+
+
+@pytest.mark.parametrize(
+    "key", [KEYS.delayed, KEYS.counts, KEYS.watchers, KEYS.dead_letters, KEYS.hosts, KEYS.seen(0)]
+)
+def test_a_commit_that_meets_another_type_does_nothing_at_all(queue, redis, key):
+    queue.commit([add()])
+    _, [leased] = queue.lease(1)
+    redis.delete(key)
+    redis.lpush(key, "a list")
+    before = {name: redis.dump(name) for name in redis.keys("test:*")}
+
+    with pytest.raises(ResponseError, match=f"WRONGTYPE {key} is a list"):
+        queue.commit(
+            [
+                add(watcher="w"),
+                Done(leased, "archived"),
+                bury(leased),
+                add(delay=5.0, seen=(0, "1")),
+            ]
+        )
+
+    assert {name: redis.dump(name) for name in redis.keys("test:*")} == before
+
+
+def test_a_batch_that_comes_again_is_answered_and_not_done_again(queue):
+    first = queue.commit([add(), add(seen=(0, "1")), add(seen=(0, "1"))], "1")
+
+    again = queue.commit([add(), add(seen=(0, "1")), add(seen=(0, "1"))], "1")
+
+    assert first == again == [True, True, False]
+    assert queue.status().left == 2
+    assert queue.commit([add()], "2") == [True]
+
+
+def test_batches_of_two_workers_have_nothing_to_do_with_one_another(worker):
+    ann, bob = worker("ann"), worker("bob")
+    ann.commit([add()], "1")
+
+    assert bob.commit([add()], "1") == [True]
+    assert ann.status().left == 2
+
+
+def test_a_batch_is_forgotten_after_minutes(queue, redis):
+    queue.commit([add()], "1")
+
+    assert 0 < redis.ttl(KEYS.batch("ann")) <= 600
+
+
+def start(url: str = "first", *, lane: int = 1, delay: float = 0.0) -> Add:
+    return Add(lane, {"url": url, "family": "gen/*"}, ("gen/*", url), delay, is_start=True)
+
+
+def member(url: str) -> Add:
+    return Add(1, {"url": url, "family": "gen/*"}, ("gen/*", url))
+
+
+def test_a_family_begins_anew_once_none_of_it_is_left(queue):
+    assert queue.commit([start()]) == [True]
+    _, [first] = queue.lease(1)
+    assert queue.commit([member("second"), member("second"), Done(first, "followed")]) == [
+        True,
+        False,
+        True,
+    ]
+    _, [second] = queue.lease(1)
+    queue.commit([Done(second, "followed")])
+
+    assert queue.commit([start(), member("second")]) == [True, True]
+
+
+@pytest.mark.parametrize("where", ["queued", "leased", "delayed", "returned"])
+def test_a_family_does_not_begin_while_any_of_it_is_here(queue, where):
+    queue.commit([start(delay=60.0 if where == "delayed" else 0.0)])
+    if where in ("leased", "returned"):
+        _, [leased] = queue.lease(1)
+    if where == "returned":
+        queue.commit([again(leased, 60.0, lane=1)])
+
+    assert queue.commit([start()]) == [False]
+
+
+def test_what_a_family_saw_is_nobody_elses(queue):
+    queue.commit([start()])
+
+    assert queue.commit([add("first", 1, seen=(0, "first"))]) == [True]
+
+
+def test_a_purge_forgets_families_and_keeps_the_epoch(queue, redis):
+    queue.commit([start()])
+    epoch = queue.epoch
+
+    queue.purge()
+
+    assert not redis.keys("test:family:*")
+    assert queue.commit([start()]) == [True]
+    assert queue.epoch == epoch
+
+
+def test_what_families_saw_is_gone_a_week_after_their_last(queue, redis):
+    queue.commit([start(), member("second")])
+
+    assert redis.ttl(KEYS.family("gen/*")) > 6 * 86_400
+
+
+def test_a_queue_that_redis_lost_has_another_epoch_for_everybody(worker, redis):
+    ann, bob = worker("ann"), worker("bob")
+    assert ann.epoch == bob.epoch != ""
+    redis.flushdb()
+    ann.open()
+
+    bob.lease(1)
+
+    assert ann.epoch == bob.epoch
+    assert bob.epoch != ""
+
+
+def test_a_queue_of_a_later_version_is_left_alone(redis):
+    redis.hset(KEYS.about, mapping={"version": 2, "epoch": "theirs"})
+
+    with pytest.raises(NewerVersionError, match=r"the queue test is of version 2.*up to 1"):
+        RequestQueue(redis, "test").open()
+
+    assert redis.keys("test:*") == [KEYS.about.encode()]
+
+
+def test_a_worker_that_took_a_request_meanwhile_is_not_forgotten(worker, redis, monkeypatch):
+    """Between a look and the end of a consumer it could take a request with it."""
+    idle = worker("idle")
+    idle.commit([add(), add()])
+    idle.lease(1)
+    monkeypatch.setattr("extensions.queue._FORGOTTEN", -1)
+    names = [call["command"] for call in _commands(redis, lambda: worker("new"))]
+
+    assert [name for name in names if name not in ("HELLO", "CLIENT", "SELECT")] == ["EVALSHA"]
+    assert idle.status().lanes["downloads"]["leased"] == 1
+
+
+def _commands(redis, act) -> list[dict]:
+    """What one connection asks the server, in so many trips."""
+    with redis.monitor() as monitor:
+        act()
+        redis.echo("over")
+        heard = iter(monitor.next_command, None)
+        seen = itertools.takewhile(lambda one: not one["command"].startswith("ECHO"), heard)
+        return [
+            {**one, "command": one["command"].split()[0]}
+            for one in seen
+            if one["client_type"] != "lua"
+        ]
+
+
+def test_a_lease_that_another_took_is_not_held(worker, redis):
+    ann, bob = worker("ann"), worker("bob")
+    ann.commit([add(), add()])
+    _, leased = ann.lease(2)
+    redis.xclaim(KEYS.lanes[1], GROUP, "bob", 0, [leased[0].id])
+
+    assert ann.holds(leased) == [False, True]
+    assert bob.holds(leased) == [True, False]
 
 
 def test_a_commit_that_fails_takes_nothing_out(queue, redis):

@@ -25,9 +25,11 @@ from twisted.python.failure import Failure
 from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
 from extensions.keys import QueueKeys
+from extensions.lease import LeaseLostError, NotStoredError
 from extensions.queue import GROUP, Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
+from extensions.signals import data_lost, nothing_waits, work_blocked
 from tests.extensions.waiting import until
 
 URL = "http://site/page"
@@ -36,6 +38,9 @@ KEYS = QueueKeys("pages:queue")
 
 class PagesSpider(Spider):
     name = "pages"
+
+    async def start(self):
+        yield Request(URL, dont_filter=True)
 
     def parse_page(self, response):
         """A callback."""
@@ -50,10 +55,14 @@ class Engine:
     def __init__(self) -> None:
         self.wakes = 0
         self._slot = SimpleNamespace(closing=None, inprogress=set(), nextcall=self)
-        self.downloader = SimpleNamespace(slots={})
+        self.downloader = SimpleNamespace(slots={}, active=set())
+        self.closed_for: list[str] = []
 
     def schedule(self) -> None:
         self.wakes += 1
+
+    async def close_spider_async(self, *, reason: str) -> None:
+        self.closed_for.append(reason)
 
 
 class Rig:
@@ -142,6 +151,78 @@ def run(monkeypatch: pytest.MonkeyPatch, redis, redis_url):  # noqa: ARG001 -- e
         return asyncio.run(act())
 
     return play
+
+
+# --- What Redis lost, and what is of a later version ----------------------------------------------
+
+
+def test_a_crawl_begins_anew_when_redis_has_lost_its_data(run, redis, caplog):
+    heard = []
+
+    async def rebuild():
+        await asyncio.sleep(0.02)
+        heard.append("rebuilt")
+
+    async def scene(rig):
+        rig.crawler.signals.connect(rebuild, data_lost)
+        await rig.committed()
+        redis.flushdb()
+        await until(lambda: rig.stat("queue/lost"))
+        assert rig.scheduler.has_pending_requests()
+        request = await rig.next()
+        heard.append(request.url)
+        await rig.finish(request)
+
+    run(scene)
+
+    assert heard == ["rebuilt", URL]
+    assert caplog.text.count("Redis has lost its data") == 1
+
+
+def test_a_worker_that_meets_a_later_version_leaves_it_alone_and_ends(run, redis, caplog):
+    async def scene(rig):
+        redis.xadd(KEYS.lanes[0], {"url": URL, "v": "2"})
+        await until(lambda: rig.scheduler.next_request() or rig.engine.closed_for)
+        assert rig.engine.closed_for == ["newer_version"]
+
+    rig = run(scene)
+
+    assert "a request in the queue is of version 2, and this worker knows up to 1" in caplog.text
+    assert (rig.status.left, rig.status.dead_letters) == (1, 0)
+    assert rig.queue.reclaim(1)[0].fields[b"v"] == b"2"
+
+
+def test_two_reasons_to_pause_are_over_when_both_are(run):
+    async def scene(rig):
+        rig.send(work_blocked, reason="the store is away", by="archive")
+        rig.send(work_blocked, reason="the index is built", by="index")
+        rig.send(work_blocked, reason="", by="index")
+        assert rig.scheduler._exchange.blocked == "the store is away"
+        rig.send(work_blocked, reason="", by="archive")
+        assert rig.scheduler._exchange.blocked == ""
+
+    run(scene)
+
+
+@pytest.mark.parametrize(("queued", "downloading", "told"), [(0, 0, 1), (1, 0, 0), (0, 1, 0)])
+def test_it_is_told_when_nothing_waits_anywhere(run, queued, downloading, told):
+    heard = []
+
+    async def scene(rig):
+        rig.crawler.signals.connect(lambda: heard.append(1), nothing_waits, weak=False)
+        request = await rig.begin()
+        if downloading:
+            rig.engine.downloader.active.add(request)
+        for _ in range(queued):
+            rig.scheduler.enqueue_request(
+                Request(URL, dont_filter=True, meta={"delay": 60.0}, priority=-1)
+            )
+        await rig.committed()
+        heard.clear()
+        rig.scheduler.look(rig.status)
+        assert len(heard) == told
+
+    run(scene)
 
 
 # --- What is left ---------------------------------------------------------------------------------
@@ -530,6 +611,76 @@ def test_a_request_whose_items_never_can_be_stored_is_a_dead_letter(run):
     assert rig.letter["attempts"] == 3
 
 
+class SearchEnginePipeline:
+    """Somebody's own, after ours."""
+
+    def process_item(self, _item):
+        raise ValueError("no room")
+
+
+def test_what_is_stored_is_not_fetched_again_for_somebody_elses_pipeline(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        try:
+            SearchEnginePipeline().process_item({})
+        except ValueError:
+            failure = Failure()
+        item = SimpleNamespace(is_durable=True)
+        rig.send(signals.item_error, item=item, response=response, failure=failure)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert rig.letter["reason"] == (
+        "SearchEnginePipeline (ValueError) failed after the item was stored: no room"
+    )
+    assert rig.status.total("delayed") == 0
+
+
+def test_an_item_that_this_worker_will_not_store_goes_back_as_it_was(run):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        failure = Failure(NotStoredError("leaving"))
+        rig.send(signals.item_error, item={}, response=response, failure=failure)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.left, status.total("delayed"), status.dead_letters) == (1, 0, 0)
+    assert rig.stat("retry/count") is None
+
+
+def test_an_item_whose_lease_is_lost_is_the_others(run, other):
+    async def scene(rig):
+        request = await rig.begin()
+        response = rig.respond(request)
+        [taken] = await take_over(rig)
+        failure = Failure(LeaseLostError("too late"))
+        rig.send(signals.item_error, item={}, response=response, failure=failure)
+        await rig.finish(request)
+        assert other.holds([taken]) == [True]
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.total("leased"), status.dead_letters, status.imbalance()) == (1, 0, 0)
+    assert rig.stat("queue/leases_lost") == 1
+
+
+async def take_over(rig) -> list:
+    """Have another worker take what the rig's has leased."""
+    held = rig.scheduler.held()
+    for leased in held:
+        rig.scheduler._queue._redis.xclaim(
+            KEYS.lanes[leased.lane - 1], GROUP, "other", 0, [leased.id]
+        )
+    await rig.committed()
+    return held
+
+
 @pytest.mark.parametrize(
     ("exception", "dead"), [(DeadLetterError("no log"), 1), (DropItem("a duplicate"), 0)]
 )
@@ -623,6 +774,39 @@ def test_a_watcher_puts_itself_back_once(run):
     status = rig.status
     assert (status.watchers, status.left, status.total("delayed")) == (1, 0, 1)
     assert (status.total("discovered"), status.imbalance()) == (1, 0)
+
+
+def test_children_with_a_watchs_meta_are_requests_of_their_own(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(watch())
+        request = await rig.next()
+        response = rig.respond(request)
+        for n in range(3):
+            rig.scheduler.enqueue_request(Request(f"{URL}/{n}", meta=response.meta))
+        rig.scheduler.enqueue_request(request.replace(dont_filter=True))
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.watchers, status.left, status.imbalance()) == (1, 3, 0)
+
+
+def test_a_second_next_try_is_an_error_that_is_said_and_loses_nothing(run, caplog):
+    async def scene(rig):
+        request = await rig.begin()
+        rig.respond(request)
+        for n in range(2):
+            again = request.replace(url=f"{URL}/{n}")
+            again.meta["retry_times"] = 1
+            rig.scheduler.enqueue_request(again)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    status = rig.status
+    assert (status.left, status.imbalance()) == (2, 0)
+    assert "/1> would be the second in the place of one request" in caplog.text
 
 
 def test_a_watcher_that_does_not_put_itself_back_is_put_back(run):

@@ -19,7 +19,7 @@ import pytest
 from sandbox.players import Plan, Players, main
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 60
+PATIENCE = 240.0
 QUICK = "gen9challengecup1v1"
 """A format of few turns."""
 NO_SERVER = "ws://127.0.0.1:9/showdown/websocket"
