@@ -7,15 +7,17 @@ from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from battles.arguments import nearest
 from battles.index import BattleIndex, Entry, Query, Row
 from battles.parsers.names import to_id
+from battles.rebuild import Rebuild, RebuildError
 from battles.records import decode
 from extensions.segments import Location, SegmentError, read_frame, read_segment, whole_frames
 from extensions.spool import key_of, read_spooled, segment_files
 from extensions.storage import MissingError, Storage, storage_from_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from scrapy.settings import BaseSettings
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 _WORTH_ONE_READ = 256 * 1024
 """Bytes between two wanted frames that are read along rather than skipped with a second request."""
+_SHRINKS_TO = 0.9
+"""Of the battles that are indexed, so many must be in the segments, else something is wrong."""
 _AHEAD = 64
 """Rows of a player whose battles are read at once, to see whether they are the player's."""
 
@@ -79,31 +83,70 @@ class Corpus:
             for run in _runs(list(in_segment)):
                 yield from self._read_run(segment, run)
 
-    def rebuild_index(self) -> Iterator[tuple[str, int]]:
-        """Throw the index away and build it from the segments, those in this spool among them.
+    def why_nothing(self, query: Query) -> str:
+        """Say in a line why a search found nothing."""
+        held, formats = len(self.index), self.index.formats()
+        if not held:
+            return "the archive is empty: `scrapy crawl replays` fills it"
+        if query.formatid and query.formatid not in formats:
+            return f"no battle of format {query.formatid!r}: {nearest(query.formatid, formats)}"
+        if query.player and not next(self.search(Query(player=query.player)), None):
+            return f"no battle of a player {query.player!r} among {held} battles"
+        return f"nothing found among {held} battles: loosen the filters"
+
+    def rebuild_index(self, *, may_shrink: bool = False) -> Generator[tuple[str, int]]:
+        """Build the index anew from the segments, those in this spool among them.
+
+        The old one is in use until the new one is whole; what crawls add meanwhile is in both.
 
         Yields:
             Each segment and how many battles it holds.
 
         Raises:
-            CorpusError: a segment is damaged; the others are indexed.
+            CorpusError: a segment is damaged, and the others are indexed; or the segments hold far
+                less than the index, which then stays as it was unless it may shrink.
 
         """
-        # A store that does not answer must not cost the index.
+        rebuild = Rebuild(self.index)
+        # A store that does not answer costs nothing.
         next(self._storage.keys("raw/"), None)
-        self.index.clear()
-        damaged, done = [], set()
+        damaged: list[str] = []
+        try:
+            rebuild.begin()
+            yield from self._read_into(rebuild, damaged)
+            rebuild.catch_up()
+            if not may_shrink:
+                self._check_size(len(rebuild.index), damaged)
+            rebuild.finish()
+        except RebuildError as error:
+            raise CorpusError(str(error)) from None
+        finally:
+            rebuild.abandon()
+        if damaged:
+            raise CorpusError(f"damaged and left out: {'; '.join(damaged)}")
+
+    def _read_into(self, rebuild: Rebuild, damaged: list[str]) -> Iterator[tuple[str, int]]:
+        done = set()
         for key, frames in chain(self._spooled(), self._stored()):
             try:
-                count = self._add(key, frames)
+                entries = _entries(key, frames)
             except ValueError as error:
                 damaged.append(f"{key}: {error}")
                 continue
+            rebuild.add(entries)
             if key not in done:
-                yield key, count
+                yield key, len(entries)
             done.add(key)
-        if damaged:
-            raise CorpusError("damaged and left out: " + "; ".join(damaged))
+
+    def _check_size(self, found: int, damaged: list[str]) -> None:
+        indexed = len(self.index)
+        if found >= _SHRINKS_TO * indexed and (found or not indexed):
+            return
+        why = f"{len(damaged)} are damaged, {damaged[0]}" if damaged else "check ARCHIVE_URL"
+        raise CorpusError(
+            f"the segments hold {found} battles, the index {indexed}, which stays as it was: {why}"
+            "; `scrapy reindex --yes` replaces it all the same"
+        )
 
     def _spooled(self) -> Iterator[tuple[str, Iterable[Frame]]]:
         """Yield what lies in the spool; first, since it may move to the store meanwhile."""
@@ -114,16 +157,6 @@ class Corpus:
     def _stored(self) -> Iterator[tuple[str, Iterable[Frame]]]:
         for key in self._storage.keys("raw/"):
             yield key, read_segment(self._storage.read_all(key))
-
-    def _add(self, key: str, frames: Iterable[Frame]) -> int:
-        """Put the battles of a segment into the index and return how many."""
-        entries = [
-            Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
-            for frame in frames
-            for n, line in enumerate(frame.lines)
-        ]
-        self.index.add(entries)
-        return len(entries)
 
     def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
         start = run[0][1]
@@ -151,10 +184,24 @@ class Corpus:
             # It moved from the spool to the store between the two looks.
             return self._storage.read(segment, offset, length)
         except MissingError as error:
+            if next(self._storage.keys("raw/"), None) is None:
+                raise CorpusError(
+                    f"the store is empty, while the index holds {len(self.index)} battles: check "
+                    "ARCHIVE_URL"
+                ) from None
             raise CorpusError(
                 f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
                 "or was deleted (then run `scrapy reindex`)"
             ) from None
+
+
+def _entries(key: str, frames: Iterable[Frame]) -> list[Entry]:
+    """Build the index entries of a segment's battles."""
+    return [
+        Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
+        for frame in frames
+        for n, line in enumerate(frame.lines)
+    ]
 
 
 _Place = tuple[str, int, int, int, str]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
     from battles.index import BattleIndex
 
-_NOBODY_KNOWS = (
+NOBODY_KNOWS = (
     "not archived, not in a queue, no dead letter: it was never listed, or was gone when asked for"
 )
 
 
 def explain(redis: Redis, index: BattleIndex, battle_id: str, queues: Iterable[str]) -> list[str]:
-    """Return lines that say where the battle is; the queues are given by their namespaces."""
+    """Return lines that say where the battle is, none if nobody knows; queues by namespace."""
     lines = []
     row = index.find([battle_id]).get(battle_id)
     if row is not None:
@@ -32,4 +32,4 @@ def explain(redis: Redis, index: BattleIndex, battle_id: str, queues: Iterable[s
     for namespace in queues:
         found = find(redis, namespace, lambda url: battle_of(url) == battle_id)
         lines += [f"{entry.where} in {namespace}, {entry.lane}: {entry.detail}" for entry in found]
-    return lines or [_NOBODY_KNOWS]
+    return lines

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +35,9 @@ class _File(Protocol):
     def close(self) -> None: ...
 
 
-def export(battles: Iterable[Battle], target: Path, form: str | None = None) -> int:
+def export(
+    battles: Iterable[Battle], target: Path, form: str | None = None, *, force: bool = False
+) -> int:
     """Write the battles and return how many there were.
 
     Args:
@@ -41,20 +45,56 @@ def export(battles: Iterable[Battle], target: Path, form: str | None = None) -> 
         target: a file if it ends in `.parquet`, `.jsonl` or `.jsonl.zst`, else a folder, which gets
             `formatid=…/month=…/part-….parquet`.
         form: `parquet` or `jsonl`; None takes what the file's ending says, and Parquet for folders.
+        force: replace an earlier export, once the new one is whole.
 
     Raises:
-        ExportError: the ending and the form disagree, or the folder holds something already.
-        OSError: the disk refused; no file with its final name is incomplete.
+        ExportError: as `check_target` says.
+        OSError: the disk refused; what was there is as it was.
+
+    """
+    check_target(target, form, force=force)
+    if _implied_form(target):
+        return _export_file(battles, target)
+    return _export_folder(battles, target.resolve(), form or "parquet")
+
+
+def check_target(target: Path, form: str | None, *, force: bool) -> None:
+    """Refuse what no export can be written to.
+
+    Raises:
+        ExportError: the ending is unknown or disagrees with the form, or something is there that
+            is not to be replaced.
 
     """
     implied = _implied_form(target)
     if implied and form not in (None, implied):
         raise ExportError(f"{target} would be {implied}, not {form}: change its ending or --as")
-    if implied:
-        return _export_file(battles, target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ExportError(f"{target} is there already: name a new folder, or empty it")
-    return _export_folder(battles, target, form or "parquet")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(target)):
+        raise ExportError(f"{target} is an address: name a file or a folder of this machine")
+    if not implied and target.suffix and not target.is_dir():
+        raise ExportError(
+            f"{target} ends in {target.suffix}: give {', '.join(_SUFFIXES)}, or a folder's name "
+            "without an ending"
+        )
+    if _is_free(target) or (force and _is_export(target)):
+        return
+    if not force and _is_export(target):
+        raise ExportError(f"{target} is there already: name another, or replace it with --force")
+    raise ExportError(
+        f"{target} is there already, and is no export that could be replaced: name another"
+    )
+
+
+def _is_free(target: Path) -> bool:
+    is_empty = not _implied_form(target) and target.is_dir() and not any(target.iterdir())
+    return is_empty or not target.exists()
+
+
+def _is_export(target: Path) -> bool:
+    """Tell whether this is a file, or a folder that holds nothing but what an export writes."""
+    if _implied_form(target):
+        return target.is_file()
+    return target.is_dir() and all(path.name.startswith("formatid=") for path in target.iterdir())
 
 
 def _implied_form(target: Path) -> str | None:
@@ -74,8 +114,34 @@ def _export_file(battles: Iterable[Battle], target: Path) -> int:
 
 
 def _export_folder(battles: Iterable[Battle], target: Path, form: str) -> int:
+    partial = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        count = _fill(battles, partial, form)
+        _put_in_place(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return count
+
+
+def _put_in_place(partial: Path, target: Path) -> None:
+    """Give a folder that is whole its name; what had the name goes, or stays if that fails."""
+    if _is_free(target):
+        partial.replace(target)
+        return
+    old = target.with_name(f".{target.name}.old")
+    target.replace(old)
+    try:
+        partial.replace(target)
+    except OSError:
+        old.replace(target)
+        raise
+    shutil.rmtree(old)
+
+
+def _fill(battles: Iterable[Battle], target: Path, form: str) -> int:
     suffix = ".parquet" if form == "parquet" else ".jsonl.zst"
-    target.mkdir(parents=True, exist_ok=True)
     parts: dict[str, _Part] = {}
     count = written = 0
     try:

@@ -31,6 +31,8 @@ _ROW_REST = struct.Struct(">IIHIIh")
 """A row without its segment number, which the script knows."""
 _MONTH_ENTRY = struct.Struct(">8sIh")
 _PLAYER_ENTRY = struct.Struct(">4s8s")
+_PLAYER_BYTES = 4
+_LENGTH_BYTES = 4
 _UNRATED = -1
 _UNFINISHED = 0
 """When a copy without an end was fetched: before any that has one, whenever that was."""
@@ -116,10 +118,13 @@ class BattleIndex:
         INDEX_NAMESPACE (battles): prefix of the index's keys in Redis.
     """
 
-    def __init__(self, redis: Redis, namespace: str = "battles") -> None:
-        self._redis = redis
-        self._keys = IndexKeys(namespace)
+    def __init__(
+        self, redis: Redis, namespace: str = "battles", *, keys: IndexKeys | None = None
+    ) -> None:
+        self.redis = redis
+        self.keys = keys or IndexKeys(namespace)
         self._add = Script(redis, "battles", "index_add")
+        self._look_up = Script(redis, "battles", "index_rows")
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> BattleIndex:
@@ -134,10 +139,10 @@ class BattleIndex:
             UnreachableError: it does not.
 
         """
-        check(self._redis)
+        check(self.redis)
 
     def __len__(self) -> int:
-        return int(self._redis.get(self._keys.count) or 0)
+        return int(self.redis.get(self.keys.count) or 0)
 
     def add(self, entries: Sequence[Entry]) -> list[int]:
         """Put battles into the index; safe to repeat.
@@ -147,8 +152,19 @@ class BattleIndex:
             the earlier copy.
 
         """
-        outcomes = self._add.run_each([self._arguments(entry) for entry in entries])
-        return [int(outcome) for outcome in outcomes]
+        return self._run(_arguments(entry) for entry in entries)
+
+    def repeat(self, additions: Iterable[bytes]) -> None:
+        """Put in what was added to another index, as its list of additions has it."""
+        self._run(map(_read_addition, additions))
+
+    def months(self) -> list[tuple[str, str]]:
+        """Return each format and month (`YYYYMM`) of which there are battles."""
+        return [_format_and_month(name) for name in _texts(self.redis.smembers(self.keys.months))]
+
+    def formats(self) -> set[str]:
+        """Return the formats of which there are battles."""
+        return {formatid for formatid, _ in self.months()}
 
     def find(self, ids: Iterable[str]) -> dict[str, Row]:
         """Look battles up by id; unknown ones are left out."""
@@ -158,9 +174,9 @@ class BattleIndex:
     def known(self, ids: Iterable[str]) -> set[str]:
         """Return those of the ids that the index holds with their end."""
         ids = list(ids)
-        with self._redis.pipeline(transaction=False) as pipeline:
+        with self.redis.pipeline(transaction=False) as pipeline:
             for mark in map(fingerprint, ids):
-                pipeline.hget(self._keys.rows(mark), cast("str", mark))
+                pipeline.hget(self.keys.rows(mark), cast("str", mark))
             rows = zip(ids, pipeline.execute(), strict=True)
             return {id for id, row in rows if row and _is_finished(row)}
 
@@ -176,44 +192,30 @@ class BattleIndex:
         """Throw the index away, in one step: whoever adds meanwhile begins a new one."""
 
         def drop(pipeline: Pipeline) -> None:
-            names = _texts(pipeline.smembers(self._keys.months))
-            months = [self._keys.month(*_format_and_month(name)) for name in names]
+            names = _texts(pipeline.smembers(self.keys.months))
+            months = [self.keys.month(*_format_and_month(name)) for name in names]
             pipeline.multi()
-            pipeline.unlink(*self._keys.fixed, *months)
+            pipeline.unlink(*self.keys.fixed, *months)
 
-        self._redis.transaction(drop, self._keys.months)
+        self.redis.transaction(drop, self.keys.months)
 
-    def _arguments(self, entry: Entry) -> tuple[list[str], list[bytes | str]]:
-        keys, mark, month = self._keys, fingerprint(entry.id), _month(entry.time)
-        place = entry.location
-        rating = _UNRATED if entry.rating is None else min(entry.rating, _HIGHEST_RATING)
-        rest = _ROW_REST.pack(
-            place.offset, place.length, place.line, entry.fetched_at, entry.time, rating
-        )
-        players = {_player_fingerprint(name) for name in entry.players}
-        fixed = [keys.segments, keys.segment_names, keys.months, keys.count]
-        return (
-            [
-                *fixed,
-                keys.rows(mark),
-                keys.month(entry.formatid, month),
-                *(keys.players(player) for player in players),
-            ],
-            [
-                mark,
-                place.segment,
-                rest + entry.id.encode(),
-                f"{entry.formatid}:{month}",
-                _MONTH_ENTRY.pack(mark, entry.time, rating),
-                *(_PLAYER_ENTRY.pack(player, mark) for player in players),
-            ],
-        )
+    def _run(self, calls: Iterable[list[bytes]]) -> list[int]:
+        outcomes = self._add.run_each([(self._keys_of(call), call) for call in calls])
+        return [int(outcome) for outcome in outcomes]
+
+    def _keys_of(self, arguments: list[bytes]) -> list[str]:
+        keys, (mark, _, _, name, _, *players) = self.keys, arguments
+        return [
+            *(keys.segments, keys.segment_names, keys.months, keys.count, keys.additions),
+            keys.rows(mark),
+            keys.month(*_format_and_month(name.decode())),
+            *(keys.players(player[:_PLAYER_BYTES]) for player in players),
+        ]
 
     def _of_months(self, query: Query) -> Iterator[Row]:
-        names = _texts(self._redis.smembers(self._keys.months))
         wanted = [
             (month, formatid)
-            for formatid, month in map(_format_and_month, names)
+            for formatid, month in self.months()
             if query.formatid in (None, formatid) and query.takes_month(month)
         ]
         for month in sorted({month for month, _ in wanted}, reverse=True):
@@ -231,48 +233,60 @@ class BattleIndex:
         self, month: str, formats: list[str], query: Query
     ) -> Iterator[tuple[int, bytes]]:
         for formatid in formats:
-            data = self._string(self._keys.month(formatid, month))
+            data = self._string(self.keys.month(formatid, month))
             for mark, time, rating in _MONTH_ENTRY.iter_unpack(data):
                 if query.takes(time, None if rating == _UNRATED else rating):
                     yield time, mark
 
     def _of_player(self, query: Query) -> Iterator[Row]:
         player = _player_fingerprint(query.player or "")
-        data = self._string(self._keys.players(player))
+        data = self._string(self.keys.players(player))
         marks = {mark for owner, mark in _PLAYER_ENTRY.iter_unpack(data) if owner == player}
         rows = [row for chunk in _chunks(marks) for row in self._rows(chunk).values()]
         rows.sort(key=lambda row: row.time, reverse=True)
         return (row for row in rows if query.takes(row.time, row.rating))
 
     def _string(self, key: str) -> bytes:
-        return cast("bytes | None", self._redis.get(key)) or b""
+        return cast("bytes | None", self.redis.get(key)) or b""
 
     def _rows(self, marks: Sequence[bytes]) -> dict[bytes, Row]:
         """Return the rows there are, by fingerprint; one whose segment has no name is none."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for mark in marks:
-                pipeline.hget(self._keys.rows(mark), cast("str", mark))
-            replies = zip(marks, pipeline.execute(), strict=True)
-        found = {mark: data for mark, data in replies if data}
-        names = self._segment_names({_segment_number(data) for data in found.values()})
-        return {
-            mark: _read_row(data, names[_segment_number(data)])
-            for mark, data in found.items()
-            if _segment_number(data) in names
-        }
-
-    def _segment_names(self, numbers: set[int]) -> dict[int, str]:
-        ordered = sorted(numbers)
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for number in ordered:
-                pipeline.lindex(self._keys.segment_names, number)
-            named = zip(ordered, pipeline.execute(), strict=True)
-            return {number: name.decode() for number, name in named if name}
+        keys = [self.keys.segment_names, *map(self.keys.rows, marks)]
+        found = zip(marks, self._look_up(keys, marks), strict=True)
+        return {mark: _read_row(reply[0], reply[1].decode()) for mark, reply in found if reply}
 
 
 def fingerprint(battle_id: str) -> bytes:
     """Name a battle in 8 bytes; among a million, two share one with a chance of 1 in 37 million."""
     return blake2b(battle_id.encode(), digest_size=8).digest()
+
+
+def _arguments(entry: Entry) -> list[bytes]:
+    """Build the arguments of `index_add.lua`, which tell also the keys that it needs."""
+    mark, month, place = fingerprint(entry.id), _month(entry.time), entry.location
+    rating = _UNRATED if entry.rating is None else min(entry.rating, _HIGHEST_RATING)
+    rest = _ROW_REST.pack(
+        place.offset, place.length, place.line, entry.fetched_at, entry.time, rating
+    )
+    players = {_player_fingerprint(name) for name in entry.players}
+    return [
+        mark,
+        place.segment.encode(),
+        rest + entry.id.encode(),
+        f"{entry.formatid}:{month}".encode(),
+        _MONTH_ENTRY.pack(mark, entry.time, rating),
+        *(_PLAYER_ENTRY.pack(player, mark) for player in players),
+    ]
+
+
+def _read_addition(data: bytes) -> list[bytes]:
+    """Take the arguments apart again; before each stands its length."""
+    arguments, at = [], 0
+    while at < len(data):
+        start = at + _LENGTH_BYTES
+        at = start + int.from_bytes(data[at:start])
+        arguments.append(data[start:at])
+    return arguments
 
 
 def _player_fingerprint(name: str) -> bytes:
@@ -281,10 +295,6 @@ def _player_fingerprint(name: str) -> bytes:
 
 def _month(time: int) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%Y%m")
-
-
-def _segment_number(row: bytes) -> int:
-    return int.from_bytes(row[:4])
 
 
 def _is_finished(row: bytes) -> bool:

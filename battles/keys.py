@@ -17,26 +17,46 @@ class IndexKeys:
     """The keys of one index."""
 
     namespace: str
+    part: str = "index"
+    """What stands between the namespace and the noun."""
+
+    @property
+    def beside(self) -> IndexKeys:
+        """The keys of the index that is built to take this one's place: `…:reindex:…`."""
+        return IndexKeys(self.namespace, "reindex")
 
     @property
     def count(self) -> str:
         """String: the number of battles in the index."""
-        return f"{self.namespace}:index:count"
+        return f"{self.namespace}:{self.part}:count"
 
     @property
     def segments(self) -> str:
         """Hash: segment name → its number in `segment_names`."""
-        return f"{self.namespace}:index:segments"
+        return f"{self.namespace}:{self.part}:segments"
 
     @property
     def segment_names(self) -> str:
         """List of segment names; rows hold a position in it instead of the name."""
-        return f"{self.namespace}:index:segment_names"
+        return f"{self.namespace}:{self.part}:segment_names"
 
     @property
     def months(self) -> str:
         """Set of `FORMATID:YYYYMM` for which there is a `month` key."""
-        return f"{self.namespace}:index:months"
+        return f"{self.namespace}:{self.part}:months"
+
+    @property
+    def additions(self) -> str:
+        """List, there only while an index is built beside this one: who builds it, then additions.
+
+        It ends by itself when its builder is silent for ten minutes.
+        """
+        return f"{self.namespace}:{self.part}:additions"
+
+    @property
+    def pairs(self) -> str:
+        """List, while an index is built: each key of it, and the one whose place it takes."""
+        return f"{self.namespace}:{self.part}:pairs"
 
     def rows(self, fingerprint: bytes) -> str:
         """Name a hash: fingerprint of a battle's id (8 bytes) → its row, see `index_add.lua`."""
@@ -44,7 +64,7 @@ class IndexKeys:
 
     def month(self, formatid: str, month: str) -> str:
         """Name a string: 14 bytes a battle: fingerprint (8), time (4), rating (2)."""
-        return f"{self.namespace}:index:month:{formatid}:{month}"
+        return f"{self.namespace}:{self.part}:month:{formatid}:{month}"
 
     def players(self, fingerprint: bytes) -> str:
         """Name a string: 12 bytes a battle: the player's fingerprint (4), the battle's (8)."""
@@ -58,12 +78,14 @@ class IndexKeys:
             self.segments,
             self.segment_names,
             self.months,
+            self.additions,
+            self.pairs,
             *map(self._rows, range(_ROW_BUCKETS)),
             *map(self._players, range(_PLAYER_BUCKETS)),
         ]
 
     def _rows(self, bucket: int) -> str:
-        return f"{self.namespace}:index:rows:{bucket}"
+        return f"{self.namespace}:{self.part}:rows:{bucket}"
 
     def _players(self, bucket: int) -> str:
-        return f"{self.namespace}:index:players:{bucket}"
+        return f"{self.namespace}:{self.part}:players:{bucket}"

@@ -275,8 +275,8 @@ class Scheduler:
         """Begin anew: what was in the queue is gone, and so is what was archived from the index."""
         self.count("queue/lost")
         logger.error(
-            "Redis has lost its data, and with them the queue: the crawl begins anew. Have the server"
-            " keep its data on disk (appendonly yes, maxmemory-policy noeviction)"
+            "Redis has lost its data, and with them the queue: the crawl begins anew. Have it keep "
+            "its data on disk (appendonly yes, maxmemory-policy noeviction)"
         )
         if self._anew is None:
             self._anew = asyncio.create_task(self._begin_anew())

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]+)(?:/(.*))?")
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+"""How a URL begins; a folder of such a name is given as `./name`."""
+
 
 class StorageError(Exception):
     """Raised when the store cannot be reached or refuses; asking again later may help."""
@@ -63,13 +66,15 @@ def storage_from_settings(settings: BaseSettings) -> Storage:
             not take the rest.
 
     """
-    url = settings.get("ARCHIVE_URL") or ""
+    # A file of settings that Windows wrote leaves a CR behind.
+    url = (settings.get("ARCHIVE_URL") or "").strip()
     if match := _BUCKET.fullmatch(url):
         return _open_bucket(settings, match[1], match[2] or "")
-    if url and "://" not in url and "\0" not in url:
+    if url and "://" not in url and "\0" not in url and not _SCHEME.match(url):
         return FolderStorage(Path(url))
-    shown = re.sub(r"(?<=://).*@", "***@", url)
-    raise ValueError(f"ARCHIVE_URL is {shown!r}: give a folder or s3://bucket/prefix")
+    shown = re.sub(r"\?.*", "?***", re.sub(r":(/*).*@", r":\1***@", url, count=1))
+    hint = ", in lower case" if url.startswith("S3:") else ""
+    raise ValueError(f"ARCHIVE_URL is {shown!r}: give a folder or s3://bucket/prefix{hint}")
 
 
 def _open_bucket(settings: BaseSettings, bucket: str, prefix: str) -> Storage:

@@ -9,7 +9,8 @@ from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 
 from battles.console import ArchiveCommand, archive_of, fail, print_json
-from battles.explain import explain
+from battles.explain import NOBODY_KNOWS, explain
+from battles.parsers.names import is_private_id, pasted_battle
 from battles.records import to_record
 from battles.summary import describe
 from extensions.connection import connect
@@ -25,7 +26,7 @@ class Command(ArchiveCommand):
     """`scrapy battle ID`."""
 
     def syntax(self) -> str:
-        return "[options] ID"
+        return "[options] ID|URL"
 
     def short_desc(self) -> str:
         return "Show one stored battle"
@@ -39,17 +40,24 @@ class Command(ArchiveCommand):
     def run(self, args: list[str], opts: Namespace) -> None:
         if len(args) != 1:
             raise UsageError("give one battle's id, as in `scrapy battle gen9ou-2390483321`")
+        battle_id = pasted_battle(args[0])
+        if battle_id is None:
+            raise UsageError(f"{args[0]!r} names no battle: give its id or its address")
+        if is_private_id(battle_id):
+            fail(self, f"{battle_id} is a private replay: those are neither fetched nor kept")
+            return
         with archive_of(self) as corpus:
             if opts.explain:
-                self._explain(corpus, args[0], as_json=opts.json)
+                self._explain(corpus, battle_id, as_json=opts.json)
             else:
-                self._show(corpus, args[0], opts)
+                self._show(corpus, battle_id, opts)
 
     def _show(self, corpus: Corpus, battle_id: str, opts: Namespace) -> None:
         battle = corpus.battle(battle_id)
         if battle is None:
             held = len(corpus.index)
-            fail(self, f"{battle_id} is not in the archive, which holds {held} battles")
+            holds = f"holds {held} battles" if held else "is empty: `scrapy crawl replays` fills it"
+            fail(self, f"{battle_id} is not in the archive, which {holds}")
         elif opts.log:
             sys.stdout.write(battle.log.rstrip("\n") + "\n")
         elif opts.json:
@@ -64,5 +72,7 @@ class Command(ArchiveCommand):
         lines = explain(connect(settings), corpus.index, battle_id, queues)
         if as_json:
             print_json({"id": battle_id, "known": lines})
-        else:
+        elif lines:
             sys.stdout.write("\n".join(lines) + "\n")
+        if not lines:
+            fail(self, f"{battle_id}: {NOBODY_KNOWS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from scrapy.exceptions import UsageError
 
 from battles.arguments import ArgumentError
 from battles.console import ArchiveCommand, archive_of, fail, print_json, usage_errors
-from battles.export import export
+from battles.export import check_target, export
 from battles.filters import add_filters, read_filters
 from battles.pseudonyms import Pseudonyms
 
@@ -36,6 +37,7 @@ class Command(ArchiveCommand):
         add = parser.add_argument
         add("--to", metavar="FILE|DIR", help="x.parquet, x.jsonl, x.jsonl.zst, or a new folder")
         add("--as", dest="form", choices=["parquet", "jsonl"], help="default: as the file's ending")
+        add("--force", action="store_true", help="replace an earlier export, when this is whole")
         add("--pseudonyms", action="store_true", help="replace names; needs PSEUDONYM_KEY")
         add("--json", action="store_true", help="print the outcome as JSON")
         add_filters(parser)
@@ -47,16 +49,19 @@ class Command(ArchiveCommand):
             query = read_filters(opts)
             pseudonyms = self._pseudonyms() if opts.pseudonyms else None
         with archive_of(self) as corpus:
+            check_target(Path(opts.to), opts.form, force=opts.force)
             battles = corpus.everything(query)
             if pseudonyms is not None:
                 battles = map(pseudonyms.replace_in, battles)
-            count = export(battles, Path(opts.to), opts.form)
+            first = next(battles, None)
+            if first is None:
+                fail(self, corpus.why_nothing(query))
+                return
+            count = export(chain([first], battles), Path(opts.to), opts.form, force=opts.force)
             if opts.json:
                 print_json({"battles": count, "to": opts.to})
             else:
                 sys.stdout.write(f"{count} battles in {opts.to}\n")
-            if not count:
-                fail(self, f"nothing found among {len(corpus.index)} battles: loosen the filters")
 
     def _pseudonyms(self) -> Pseudonyms:
         key = self.settings["PSEUDONYM_KEY"] if self.settings else None

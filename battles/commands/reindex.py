@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from scrapy.exceptions import UsageError
@@ -25,11 +26,14 @@ class Command(ArchiveCommand):
 
     def long_desc(self) -> str:
         return (
-            "Throw the index in Redis away and build it from the stored segments. Safe to repeat."
+            "Build the index in Redis anew from the stored segments. The old one is in use until "
+            "the new one is whole, and crawls may go on. Safe to repeat, and to break off."
         )
 
     def add_options(self, parser: ArgumentParser) -> None:
         super().add_options(parser)
+        words = "replace the index also by an empty one, or one much smaller"
+        parser.add_argument("--yes", action="store_true", help=words)
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
     def run(self, args: list[str], opts: Namespace) -> None:
@@ -37,8 +41,9 @@ class Command(ArchiveCommand):
             raise UsageError("`scrapy reindex` takes no arguments")
         with archive_of(self) as corpus:
             segments = 0
-            for _ in tqdm(corpus.rebuild_index(), unit=" segments", disable=None):
-                segments += 1
+            with closing(corpus.rebuild_index(may_shrink=opts.yes)) as rebuilding:
+                for _ in tqdm(rebuilding, unit=" segments", disable=None):
+                    segments += 1
             if opts.json:
                 print_json({"battles": len(corpus.index), "segments": segments})
             else:

@@ -52,4 +52,4 @@ class Command(ArchiveCommand):
                 else:
                     sys.stdout.write(line(battle) + "\n")
             if not found:
-                fail(self, f"nothing found among {len(corpus.index)} battles: loosen the filters")
+                fail(self, corpus.why_nothing(query))

@@ -6,6 +6,8 @@ import re
 
 _NOT_ID = re.compile(r"[^a-z0-9]+")
 _BATTLE_ID = re.compile(r"(?:[a-z0-9]+-)?[a-z0-9]+-?[0-9]+")
+_PRIVATE_ID = re.compile(rf"{_BATTLE_ID.pattern}-[a-z0-9]+pw")
+_ENDING = re.compile(r"\.(?:json|log|inputlog|html)$")
 _LONGEST_ID = 100
 
 
@@ -27,6 +29,29 @@ def is_battle_id(text: str) -> bool:
     (True, False, False)
     """
     return len(text) <= _LONGEST_ID and _BATTLE_ID.fullmatch(text) is not None
+
+
+def is_private_id(text: str) -> bool:
+    """Tell whether the text could be a private battle's id, which ends in a password.
+
+    >>> is_private_id("gen9ou-1-abcpw"), is_private_id("gen9ou-1")
+    (True, False)
+    """
+    return len(text) <= _LONGEST_ID and _PRIVATE_ID.fullmatch(text) is not None
+
+
+def pasted_battle(text: str) -> str | None:
+    """Read the id, public or private, from what people paste: an address, a room, or the id itself.
+
+    >>> pasted_battle("https://replay.pokemonshowdown.com/gen9ou-1.log?p2#turn3")
+    'gen9ou-1'
+    >>> pasted_battle("battle-gen9ou-1"), pasted_battle("psim.us/r/gen9ou-1-abcpw/")
+    ('gen9ou-1', 'gen9ou-1-abcpw')
+    >>> pasted_battle("https://replay.pokemonshowdown.com/")
+    """
+    address = re.split(r"[?#]", text.strip().lower(), maxsplit=1)[0].rstrip("/")
+    name = _ENDING.sub("", address.rpartition("/")[-1]).removeprefix("battle-")
+    return name if is_battle_id(name) or is_private_id(name) else None
 
 
 def format_of(battle_id: str) -> str:

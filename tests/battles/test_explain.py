@@ -66,7 +66,5 @@ def test_a_stored_battle_that_also_died_is_told_twice(told, queue, archive, batt
     assert dead == "dead in replays:queue, downloads: letter 1: HTTP 500"
 
 
-def test_a_battle_that_is_nowhere_is_told_so(told):
-    [line] = told("gen9ou-404")
-
-    assert line.startswith("not archived, not in a queue, no dead letter: ")
+def test_of_a_battle_that_is_nowhere_nothing_is_told(told):
+    assert told("gen9ou-404") == []

@@ -145,32 +145,11 @@ def test_folders_that_lead_to_a_file_are_made(battles, tmp_path, name):
     assert files_in(tmp_path) == [f"new/folder/{name}"]
 
 
-@FILES
-def test_a_file_that_is_there_is_replaced(battles, tmp_path, name):
-    export(battles, tmp_path / name)
-
-    export(battles[:3], tmp_path / name)
-
-    assert len(in_pandas(tmp_path / name)) == 3
-
-
 @pytest.mark.parametrize("name", ["x.parquet", "x.jsonl.zst"])
 def test_no_battles_make_an_empty_file(tmp_path, name):
     assert export([], tmp_path / name) == 0
 
     assert files_in(tmp_path) == [name]
-
-
-@FILES
-def test_an_export_that_fails_leaves_what_was_there(battles, tmp_path, name):
-    export(battles[:3], tmp_path / name)
-    before = (tmp_path / name).read_bytes()
-
-    with pytest.raises(RuntimeError):
-        export(failing(battles), tmp_path / name)
-
-    assert files_in(tmp_path) == [name]
-    assert (tmp_path / name).read_bytes() == before
 
 
 def failing(battles):
@@ -278,6 +257,57 @@ def test_what_is_there_already_is_refused(battles, tmp_path, occupy):
         export(battles, tmp_path / "out")
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.jsonl.gz", "x.PARQUET", "x.zst"])
+def test_an_unknown_ending_is_refused(battles, tmp_path, name):
+    with pytest.raises(ExportError, match=r"give \.parquet, \.jsonl, \.jsonl\.zst, or a folder"):
+        export(battles, tmp_path / name)
+
+    assert not list(tmp_path.iterdir())
+
+
+NAMES = pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "x.jsonl.zst", "out"])
+
+
+@NAMES
+def test_an_export_is_not_replaced_without_force(battles, tmp_path, name):
+    export(battles, tmp_path / name)
+
+    with pytest.raises(ExportError, match="is there already: name another, or replace it with"):
+        export(battles[:1], tmp_path / name)
+
+    assert sorted(in_pandas(tmp_path / name)["id"]) == ids_of(battles)
+
+
+@NAMES
+def test_an_export_is_replaced_with_force(battles, tmp_path, name):
+    export(battles, tmp_path / name)
+
+    export(battles[:1], tmp_path / name, force=True)
+
+    assert list(in_pandas(tmp_path / name)["id"]) == [battles[0].id]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@NAMES
+def test_an_export_that_fails_leaves_what_it_would_replace(battles, tmp_path, name):
+    export(battles, tmp_path / name)
+
+    with pytest.raises(RuntimeError):
+        export(failing(battles), tmp_path / name, force=True)
+
+    assert sorted(in_pandas(tmp_path / name)["id"]) == ids_of(battles)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_folder_of_something_else_is_not_replaced_by_force(battles, tmp_path):
+    (tmp_path / "note").touch()
+
+    with pytest.raises(ExportError, match="no export that could be replaced"):
+        export(battles, tmp_path, force=True)
+
+    assert (tmp_path / "note").exists()
+
+
 def test_an_empty_folder_is_filled(battles, tmp_path):
     (tmp_path / "out").mkdir()
 
@@ -311,3 +341,10 @@ def test_parquet_without_pyarrow_says_what_to_install(battles, tmp_path, monkeyp
         export(battles, tmp_path / "x.parquet")
 
     assert export(battles, tmp_path / "x.jsonl") == len(battles)
+
+
+def test_an_address_is_no_target(battles, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ExportError, match="is an address: name a file or a folder"):
+        export(battles, type(tmp_path)("s3://bucket/x.parquet"))

@@ -43,6 +43,27 @@ def segment(tmp_path) -> Path:
 # --- What the settings open -----------------------------------------------------------------------
 
 
+def test_a_scheme_in_capitals_is_told_to_be_small():
+    with pytest.raises(ValueError, match=r"^ARCHIVE_URL is 'S3://b': .+/prefix, in lower case$"):
+        storage_from_settings(Settings({"ARCHIVE_URL": "S3://b"}))
+
+
+def test_blanks_and_line_ends_around_a_folder_do_not_count(tmp_path, segment):
+    url = f" {tmp_path / 'data'}\r\n"
+
+    storage_from_settings(Settings({"ARCHIVE_URL": url})).put(segment, KEY)
+
+    assert (tmp_path / "data" / KEY).read_bytes() == b"bytes"
+
+
+def test_a_folder_with_a_colon_is_opened_by_its_path(tmp_path, segment, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    storage_from_settings(Settings({"ARCHIVE_URL": "./s3:bucket"})).put(segment, KEY)
+
+    assert (tmp_path / "s3:bucket" / KEY).exists()
+
+
 def test_a_folder_is_opened_by_its_path(tmp_path, segment):
     storage = storage_from_settings(Settings({"ARCHIVE_URL": str(tmp_path / "data")}))
 
@@ -76,6 +97,11 @@ def test_a_bucket_is_opened_with_a_prefix_of(s3_with, s3_bucket, segment, path, 
         pytest.param("s3://[bucket/prefix", r"'s3://\[bucket/prefix'", id="no name"),
         pytest.param("gs://bucket", "'gs://bucket'", id="another scheme"),
         pytest.param("https://host/bucket", "'https://host/bucket'", id="a page"),
+        pytest.param("s3:bucket", "'s3:bucket'", id="no slashes"),
+        pytest.param("s3:/bucket", "'s3:/bucket'", id="one slash"),
+        pytest.param("file:///data", "'file:///data'", id="a file"),
+        pytest.param(f"s3:key:{SECRET}@b", r"'s3:\*\*\*@b'", id="a secret without slashes"),
+        pytest.param(f"https://h?k={SECRET}", r"'https://h\?\*\*\*'", id="a signed page"),
         pytest.param("da\0ta", r"'da\\x00ta'", id="a NUL"),
         pytest.param(f"s3://key:{SECRET}@bucket", r"'s3://\*\*\*@bucket'", id="with a secret"),
         pytest.param(f"https://u:/{SECRET}@h", r"'https://\*\*\*@h'", id="a page with a secret"),

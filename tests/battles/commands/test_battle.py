@@ -74,3 +74,55 @@ def test_help_names_the_options(scrapy):
     assert outcome.status == 0
     assert {"--log", "--json"} <= set(outcome.output.split())
     assert "Show one stored battle" in outcome.output
+
+
+@pytest.mark.parametrize(
+    "address", ["https://replay.pokemonshowdown.com/{}.json?p2#x", "battle-{}"]
+)
+def test_a_pasted_address_shows_its_battle(scrapy, archive, battles, address):
+    archive.keep(battles[:5])
+
+    outcome = scrapy("battle", address.format(battles[3].id))
+
+    assert outcome.output == describe(battles[3]) + "\n"
+
+
+@pytest.mark.parametrize("option", [[], ["--explain"]])
+def test_a_private_replay_is_said_to_be_one(scrapy, option):
+    outcome = scrapy("battle", "https://psim.us/r/gen9ou-1-abcpw", *option)
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith("gen9ou-1-abcpw is a private replay: those are neither")
+
+
+def test_what_names_no_battle_is_a_wrong_call(scrapy):
+    outcome = scrapy("battle", "https://example.org/")
+
+    assert outcome.status == 2
+    assert outcome.complaint.startswith("'https://example.org/' names no battle: give its id")
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_what_nobody_knows_is_explained_with_status_1(scrapy, option):
+    outcome = scrapy("battle", "gen9ou-1", "--explain", *option)
+
+    assert outcome.status == 1
+    assert outcome.complaint.startswith("gen9ou-1: not archived, not in a queue, no dead letter")
+
+
+def test_an_empty_archive_is_said_to_be_empty(scrapy):
+    outcome = scrapy("battle", "gen9ou-1")
+
+    assert outcome.status == 1
+    assert outcome.complaint.startswith("gen9ou-1 is not in the archive, which is empty: `scrapy")
+
+
+def test_a_store_that_is_empty_is_another_than_was_indexed(scrapy, archive, battles, tmp_path):
+    archive.keep(battles[:5])
+
+    outcome = scrapy("battle", battles[0].id, ARCHIVE_URL=str(tmp_path / "other"))
+
+    assert outcome.status == 1
+    assert outcome.complaint == (
+        "the store is empty, while the index holds 5 battles: check ARCHIVE_URL"
+    )

@@ -69,7 +69,9 @@ def test_nothing_found_is_said_so(scrapy, battles, tmp_path):
     outcome = scrapy("export", "--to", str(tmp_path / "x.jsonl"), "--player", "Nobody At All")
 
     assert outcome.status == 1
-    assert outcome.complaint == f"nothing found among {len(battles)} battles: loosen the filters"
+    assert outcome.complaint == (
+        f"no battle of a player 'nobodyatall' among {len(battles)} battles"
+    )
 
 
 @pytest.mark.usefixtures("full")
@@ -77,7 +79,7 @@ def test_nothing_found_is_said_so(scrapy, battles, tmp_path):
     ("to", "arguments", "complaint"),
     [
         pytest.param("x.parquet", ["--as", "jsonl"], "would be parquet, not jsonl", id="ending"),
-        pytest.param(".", [], "is there already: name a new folder", id="a full folder"),
+        pytest.param(".", [], "is there already, and is no export", id="a full folder"),
         pytest.param("file/x.parquet", [], "File exists", id="below a file"),
     ],
 )
@@ -115,7 +117,7 @@ def test_a_missing_segment_is_said_so_and_leaves_no_file(scrapy, full, tmp_path)
     outcome = scrapy("export", "--to", str(tmp_path / "x.parquet"))
 
     assert outcome.status == 1
-    assert "nor in the spool of this machine" in outcome.complaint
+    assert outcome.complaint.endswith("battles: check ARCHIVE_URL")
     assert list(tmp_path.glob("*x.parquet*")) == []
 
 
@@ -125,3 +127,14 @@ def test_help_names_the_options(scrapy):
     assert outcome.status == 0
     assert {"--to", "--as", "--pseudonyms", "--format"} <= set(outcome.output.split())
     assert "Write stored battles as Parquet or JSON Lines" in outcome.output
+
+
+@pytest.mark.usefixtures("full")
+def test_an_export_of_nothing_replaces_nothing(scrapy, tmp_path):
+    (tmp_path / "x.jsonl").write_text("an earlier one")
+
+    outcome = scrapy("export", "--to", str(tmp_path / "x.jsonl"), "--force", "--format", "gen9uo")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint == "no battle of format 'gen9uo': did you mean 'gen9ou'?"
+    assert (tmp_path / "x.jsonl").read_text() == "an earlier one"

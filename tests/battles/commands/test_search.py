@@ -74,7 +74,7 @@ def test_nothing_found_is_said_so(scrapy, archive, battles):
     outcome = scrapy("search", "--player", "Nobody At All")
 
     assert (outcome.status, outcome.output) == (1, "")
-    assert outcome.complaint == "nothing found among 5 battles: loosen the filters"
+    assert outcome.complaint == "no battle of a player 'nobodyatall' among 5 battles"
 
 
 @pytest.mark.parametrize(
@@ -101,3 +101,27 @@ def test_help_names_the_filters(scrapy):
     assert outcome.status == 0
     assert {"--format", "--player", "--since", "--limit"} <= set(outcome.output.split())
     assert "List stored battles, newest first" in outcome.output
+
+
+def test_an_empty_archive_is_said_to_be_empty(scrapy):
+    outcome = scrapy("search")
+
+    assert outcome.status == 1
+    assert outcome.complaint == "the archive is empty: `scrapy crawl replays` fills it"
+
+
+def test_an_unknown_format_is_answered_by_the_nearest(scrapy, archive, battles):
+    archive.keep(battles)
+
+    outcome = scrapy("search", "--format", "gen9uo")
+
+    assert outcome.status == 1
+    assert outcome.complaint == "no battle of format 'gen9uo': did you mean 'gen9ou'?"
+
+
+def test_filters_that_leave_nothing_are_to_be_loosened(scrapy, archive, battles):
+    archive.keep(battles[:5])
+
+    outcome = scrapy("search", "--min-rating", "9000")
+
+    assert outcome.complaint == "nothing found among 5 battles: loosen the filters"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from battles.parsers.names import battle_of, format_of, is_battle_id, to_id
+from battles.parsers.names import battle_of, format_of, is_battle_id, pasted_battle, to_id
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,28 @@ def test_any_text_has_an_id_that_is_its_own(text):
 @given(st.from_regex(r"[a-z0-9-]{0,110}", fullmatch=True))
 def test_whatever_looks_like_an_id_has_a_format_in_it(text):
     assert format_of(text) in text
+
+
+IDS = st.from_regex(r"(smogtours-)?gen[1-9]ou-[0-9]{1,10}(-[a-z0-9]{1,31}pw)?", fullmatch=True)
+BEFORE = st.sampled_from(
+    [
+        *("", "battle-", " ", "psim.us/r/", "https://psim.us/r/"),
+        *("https://replay.pokemonshowdown.com/", "https://play.pokemonshowdown.com/battle-"),
+    ]
+)
+ENDINGS = st.sampled_from(["", ".json", ".log", "/"])
+BEHIND = st.sampled_from(["", "?p2", "#turn5", "?p2#turn/5", "\r\n"])
+
+
+@settings(deadline=None)
+@given(BEFORE, IDS, ENDINGS, BEHIND)
+def test_whatever_is_pasted_around_an_id_the_id_is_read(before, id, ending, behind):
+    assert pasted_battle(before + id + ending + behind) == id
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_what_is_read_from_any_text_is_read_again(text):
+    id = pasted_battle(text)
+
+    assert id is None or pasted_battle(id) == id
