@@ -32,7 +32,7 @@ test: check
 
 # All of it, as on CI: workers killed, disks and servers away, a browser, Node.js, scrapyd, Swift.
 # The last ones watch a clock: one at a time, and nothing measured beside them.
-test-all: check .venv-swift/done .venv-scrapyd/done
+test-all: check docs .venv-swift/done .venv-scrapyd/done
 	rm -f .coverage .coverage.*
 	.venv/bin/coverage run -m $(PYTEST) -m 'not quiet'
 	.venv/bin/pytest -m quiet

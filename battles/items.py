@@ -67,6 +67,8 @@ class Battle:
     """Whether people said something in it, before `validate` took that out."""
     asked: str = ""
     """The id that was requested; `validate` compares it with `id`."""
+    is_durable: bool = False
+    """Whether it is archived and indexed: what fails later is no reason to fetch it again."""
 
     def __repr__(self) -> str:
         """Spare Scrapy's log the battle's."""

@@ -34,6 +34,7 @@ class IndexPipeline:
 
     async def process_item(self, item: Archived) -> Battle:
         await self._batch.submit(item)
+        item.battle.is_durable = True
         return item.battle
 
     def _add(self, items: Sequence[Archived]) -> list[int]:

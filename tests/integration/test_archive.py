@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 
@@ -85,3 +86,24 @@ def test_the_limit_stops_after_the_newest_so_many(fleet_of):
     fleet.crawl("limit=60", "formats=gen9ou")
 
     assert len(fleet.stored()) == 60
+
+
+class PickyPipeline:
+    """Somebody's own, after ours, which has no use for anything."""
+
+    def process_item(self, _item):
+        raise ValueError("no room")
+
+
+def test_a_failure_of_somebodys_pipeline_has_nothing_fetched_again(fleet_of):
+    ours = {"validate.ValidatePipeline": 1, "archive.ArchivePipeline": 2, "index.IndexPipeline": 3}
+    pipelines = {f"battles.pipelines.{name}": order for name, order in ours.items()}
+    pipelines[f"{__name__}.{PickyPipeline.__name__}"] = 900
+    fleet = fleet_of("--battles", "60", ITEM_PIPELINES=json.dumps(pipelines))
+
+    fleet.crawl()
+
+    assert sorted(fleet.site.fetched()) == fleet.stored() == sorted(public_ids(battles=60))
+    reasons = {letter["reason"] for letter in fleet.queue().dead_letters().values()}
+    assert reasons == {"PickyPipeline (ValueError) failed after the item was stored: no room"}
+    assert fleet.status().dead_letters == 60
