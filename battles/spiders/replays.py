@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -92,7 +93,11 @@ class ReplaysSpider(scrapy.Spider):
     async def start(self) -> AsyncIterator[scrapy.Request]:
         for format, user in self._searches:
             walk = Walk(format=format, user=user, since=self._since, left=self._limit)
-            yield self._search(begin(walk, until=self._until), watch=self.is_watching)
+            first = begin(walk, until=self._until)
+            if self.is_watching:
+                yield self._search(first, watch=True)
+            else:
+                yield self._search(first, family=self._family(walk), is_start=True)
 
     def parse_search(
         self, response: Response, walk: dict[str, Any], *, watch: bool = False
@@ -111,7 +116,8 @@ class ReplaysSpider(scrapy.Spider):
         self._count("replays/rows_unusable", page.unusable)
         self._report(here, step)
         yield from (self._battle(row.id) for row in step.rows)
-        yield from (self._search(following) for following in step.walks)
+        family = response.meta.get("family")
+        yield from (self._search(following, family=family) for following in step.walks)
         if watch:
             yield self._watch(here, page.newest)
 
@@ -149,14 +155,33 @@ class ReplaysSpider(scrapy.Spider):
         url: str = self.settings.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
         return url.rstrip("/")
 
-    def _search(self, walk: Walk, *, watch: bool = False, delay: float = 0.0) -> scrapy.Request:
+    def _family(self, walk: Walk) -> str:
+        """Name what a crawl looks for; while it is looked for, another start adds nothing."""
+        return json.dumps([walk.format, walk.user, walk.since, self._until, walk.left])
+
+    def _search(
+        self,
+        walk: Walk,
+        *,
+        watch: bool = False,
+        delay: float = 0.0,
+        family: str | None = None,
+        is_start: bool = False,
+    ) -> scrapy.Request:
+        meta: dict[str, Any] = {"delay": delay, "watcher": _watcher(walk)} if watch else {}
+        if family:
+            meta["family"] = family
+        if is_start:
+            meta["is_start_request"] = True
         return scrapy.Request(
             f"{self._site}/search.json?{urlencode(walk.parameters())}".rstrip("?"),
             self.parse_search,
             errback=self.search_failed,
             cb_kwargs={"walk": walk.fields(), **({"watch": True} if watch else {})},
-            meta={"delay": delay, "watcher": _watcher(walk)} if watch else {},
+            meta=meta,
             priority=_SEARCH_PRIORITY,
+            # There is one watch of a name, whatever was seen.
+            dont_filter=watch,
         )
 
     def _watch(self, walk: Walk, newest: int | None) -> scrapy.Request:

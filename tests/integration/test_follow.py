@@ -42,3 +42,45 @@ def test_a_crawl_that_does_not_follow_ends_beside_a_watch(fleet_of):
     fleet.crawl("formats=gen9randombattle")
 
     assert follower.poll() is None
+
+
+def test_a_plain_crawl_after_a_stopped_watch_looks_for_itself(fleet_of):
+    fleet = fleet_of("--battles", "40", REPLAYS_INTERVAL="300")
+    follower = fleet.start("follow=1")
+    while len(fleet.site.fetched()) < 40:
+        time.sleep(0.05)
+    follower.send_signal(signal.SIGTERM)
+    assert follower.wait(30) == 0
+    seen = searches(fleet)
+
+    fleet.crawl()
+
+    assert searches(fleet) > seen
+
+
+def test_what_was_seen_keeps_no_crawl_from_beginning(fleet_of):
+    fleet = fleet_of("--battles", "120", REPLAYS_INTERVAL="300", SCHEDULER_PERSIST="1")
+    fleet.crawl()
+    pages = searches(fleet)
+
+    fleet.crawl()
+
+    assert searches(fleet) == 2 * pages
+    fleet.start("follow=1")
+    while searches(fleet) < 3 * pages:
+        time.sleep(0.05)
+    fleet.run("queue", "drain")
+    fleet.wait()
+    assert len(fleet.site.fetched()) == 120
+
+
+def test_workers_that_begin_together_look_once(fleet_of):
+    fleet = fleet_of("--battles", "600", "--latency", "0.3")
+    for _ in range(4):
+        fleet.start()
+    fleet.wait()
+    together = searches(fleet)
+    fleet.crawl()
+
+    # One that comes when the search is over may begin another.
+    assert together <= 2 * (searches(fleet) - together)
