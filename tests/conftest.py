@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ SERVERS = ("redis_url", "s3_settings")
 SLOW_SERVERS = ("battle_server_package",)
 INTEGRATION_TIMEOUT = 420
 """Seconds for a test of real processes; the others have pytest's `timeout`."""
+
+_SHORT = 24
+"""Characters of a temporary folder; below a longer one, the paths of sockets get too long."""
+
+if len(tempfile.gettempdir()) > _SHORT:
+    os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"  # noqa: S108
 
 settings.register_profile("laptop", deadline=None, print_blob=True)
 settings.register_profile("ci", max_examples=400, deadline=None, print_blob=True)
