@@ -24,7 +24,7 @@ SLOW_SERVERS = ("battle_server_package",)
 INTEGRATION_TIMEOUT = 420
 """Seconds for a test of real processes; the others have pytest's `timeout`."""
 
-_SHORT = 24
+_SHORT = 8
 """Characters of a temporary folder; below a longer one, the paths of sockets get too long."""
 
 if len(tempfile.gettempdir()) > _SHORT:
