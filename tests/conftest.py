@@ -21,8 +21,9 @@ TIERS = ("pure", "services", "integration")
 SERVERS = ("redis_url", "s3_settings")
 """Fixtures behind which a server of another's making runs."""
 SLOW_SERVERS = ("battle_server_package",)
-INTEGRATION_TIMEOUT = 420
-"""Seconds for a test of real processes; the others have pytest's `timeout`."""
+PATIENCE = 420
+"""Seconds for a test of real processes, and for any on CI, where hypothesis tries more; the others
+have pytest's `timeout`."""
 
 _SHORT = 8
 """Characters of a temporary folder; below a longer one, the paths of sockets get too long."""
@@ -45,8 +46,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         tier = next((tier for tier in TIERS if item.get_closest_marker(tier)), None) or _tier(item)
         item.add_marker(tier)
-        if tier == "integration" and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(INTEGRATION_TIMEOUT))
+        is_long = tier == "integration" or "CI" in os.environ
+        if is_long and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(PATIENCE))
 
 
 def _tier(item: pytest.Item) -> str:
