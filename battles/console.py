@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -43,6 +44,8 @@ _INTERRUPTED = 130
 
 
 _DEFAULT_SPIDER = "replays"
+_NAMED = 10
+"""Battles that one line names."""
 
 
 class QuietCommand(ScrapyCommand):
@@ -142,6 +145,16 @@ def fail(command: ScrapyCommand, message: str) -> None:
     """Say what is wrong, and have the command end with status 1."""
     sys.stderr.write(f"{message}\n")
     command.exitcode = 1
+
+
+def missing(corpus: Corpus) -> str:
+    """Say in one line which battles were passed over because they cannot be read."""
+    lost = corpus.unreadable
+    named = ", ".join(islice(lost, _NAMED)) + (", …" if len(lost) > _NAMED else "")
+    return (
+        f"{len(lost)} battles cannot be read: {named} ({next(iter(lost.values()))}); "
+        "`scrapy verify` lists them, and `scrapy verify --refetch` has them fetched again"
+    )
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 -- anything JSON holds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from itertools import chain, groupby, islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from battles.index import BattleIndex, Entry, Query, Row
 from battles.parsers.names import to_id
 from battles.rebuild import Rebuild, RebuildError
 from battles.records import decode
-from extensions.segments import Location, SegmentError, read_frame, read_segment, whole_frames
+from extensions.segments import Location, SegmentError, read_frame, salvage
 from extensions.spool import key_of, read_spooled, segment_files
 from extensions.storage import MissingError, Storage, storage_from_settings
 
@@ -22,18 +22,20 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from battles.items import Battle
-    from extensions.segments import Frame
+    from extensions.segments import Salvage
 
 _WORTH_ONE_READ = 256 * 1024
 """Bytes between two wanted frames that are read along rather than skipped with a second request."""
 _SHRINKS_TO = 0.9
 """Of the battles that are indexed, so many must be in the segments, else something is wrong."""
+_NAMED = 10
+"""Damaged segments that one line names."""
 _AHEAD = 64
 """Rows of a player whose battles are read at once, to see whether they are the player's."""
 
 
 class CorpusError(Exception):
-    """Raised when a battle that the index names cannot be read."""
+    """Raised when the archive is not what its index says."""
 
 
 class Corpus:
@@ -41,8 +43,10 @@ class Corpus:
 
     def __init__(self, index: BattleIndex, storage: Storage, spool: Path) -> None:
         self.index = index
-        self._storage = storage
-        self._spool = spool
+        self.storage = storage
+        self.spool = spool
+        self.unreadable: dict[str, str] = {}
+        """Battles that reading passed over, by id, and why: their bytes are damaged or gone."""
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> Corpus:
@@ -53,9 +57,21 @@ class Corpus:
         )
 
     def battle(self, battle_id: str) -> Battle | None:
-        """Read one battle; None when the archive does not hold it."""
+        """Read one battle; None when the archive does not hold it.
+
+        Raises:
+            CorpusError: its bytes are not where the index says, or are damaged.
+
+        """
         row = self.index.find([battle_id]).get(battle_id)
-        return None if row is None else next(self.read([row]))
+        if row is None:
+            return None
+        for battle in self.read([row]):
+            return battle
+        raise CorpusError(
+            f"{battle_id}: {self.unreadable[battle_id]}; `scrapy verify --refetch` has what cannot "
+            "be read fetched again"
+        )
 
     def search(self, query: Query) -> Iterator[Battle]:
         """Yield the battles that fit, newest first."""
@@ -63,7 +79,7 @@ class Corpus:
         while chunk := list(islice(rows, _AHEAD)):
             found = {battle.id: battle for battle in self.read(chunk)}
             for row in chunk:
-                if _fits(found[row.id], query):
+                if row.id in found and _fits(found[row.id], query):
                     yield found[row.id]
 
     def everything(self, query: Query) -> Iterator[Battle]:
@@ -74,8 +90,10 @@ class Corpus:
     def read(self, rows: Iterable[Row]) -> Iterator[Battle]:
         """Read battles, each frame once, in the order in which they are stored.
 
+        What cannot be read is passed over, and added to `unreadable`.
+
         Raises:
-            CorpusError: the bytes are not where the index says, or are damaged.
+            CorpusError: the store holds nothing at all.
 
         """
         places = sorted(_place(row) for row in rows)
@@ -103,13 +121,13 @@ class Corpus:
             Each segment and how many battles it holds.
 
         Raises:
-            CorpusError: a segment is damaged, and the others are indexed; or the segments hold far
-                less than the index, which then stays as it was unless it may shrink.
+            CorpusError: a segment is damaged, and what is whole is indexed; or the segments hold
+                far less than the index, which then stays as it was unless it may shrink.
 
         """
         rebuild = Rebuild(self.index)
         # A store that does not answer costs nothing.
-        next(self._storage.keys("raw/"), None)
+        next(self.storage.keys("raw/"), None)
         damaged: list[str] = []
         try:
             rebuild.begin()
@@ -123,16 +141,18 @@ class Corpus:
         finally:
             rebuild.abandon()
         if damaged:
-            raise CorpusError(f"damaged and left out: {'; '.join(damaged)}")
+            raise CorpusError(
+                f"what is whole is indexed, but {len(damaged)} are damaged: "
+                + "; ".join(damaged[:_NAMED])
+            )
 
     def _read_into(self, rebuild: Rebuild, damaged: list[str]) -> Iterator[tuple[str, int]]:
         done = set()
-        for key, frames in chain(self._spooled(), self._stored()):
-            try:
-                entries = _entries(key, frames)
-            except ValueError as error:
-                damaged.append(f"{key}: {error}")
-                continue
+        for key, found, is_stored in self.segments():
+            entries, strange = _entries(key, found)
+            if found.is_damaged or (is_stored and not found.is_whole):
+                damaged.append(f"{key}: {found}")
+            damaged += [f"{key}: {error}" for error in strange]
             rebuild.add(entries)
             if key not in done:
                 yield key, len(entries)
@@ -148,60 +168,70 @@ class Corpus:
             "; `scrapy reindex --yes` replaces it all the same"
         )
 
-    def _spooled(self) -> Iterator[tuple[str, Iterable[Frame]]]:
-        """Yield what lies in the spool; first, since it may move to the store meanwhile."""
-        for path in segment_files(self._spool):
-            with suppress(FileNotFoundError):
-                yield key_of(path), whole_frames(path.read_bytes())
+    def segments(self) -> Iterator[tuple[str, Salvage, bool]]:
+        """Yield each segment, what is whole in it, and whether it is stored or in the spool.
 
-    def _stored(self) -> Iterator[tuple[str, Iterable[Frame]]]:
-        for key in self._storage.keys("raw/"):
-            yield key, read_segment(self._storage.read_all(key))
+        Those in the spool come first: one that moves to the store meanwhile comes twice.
+        """
+        for path in segment_files(self.spool):
+            with suppress(FileNotFoundError):
+                yield key_of(path), salvage(path.read_bytes()), False
+        for key in self.storage.keys("raw/"):
+            yield key, salvage(self.storage.read_all(key)), True
 
     def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
         start = run[0][1]
-        data = self._bytes(segment, start, max(end for _, _, end, _, _ in run) - start)
+        try:
+            data = self._bytes(segment, start, max(end for _, _, end, _, _ in run) - start)
+        except MissingError as error:
+            self.unreadable.update((id, str(error)) for *_, id in run)
+            return
         for (offset, end), places in groupby(run, key=lambda place: place[1:3]):
             try:
-                frame = read_frame(data[offset - start : end - start])
-                battles = [_battle(frame, line, id) for _, _, _, line, id in places]
-            except (SegmentError, ValueError) as error:
-                raise CorpusError(
-                    f"{segment} at {offset}: {error}. Restore it, then run `scrapy reindex`"
-                ) from error
-            yield from battles
+                frame: list[bytes] | SegmentError = read_frame(data[offset - start : end - start])
+            except SegmentError as error:
+                frame = error
+            for _, _, _, line, id in places:
+                try:
+                    yield _battle(frame, line, id)
+                except ValueError as error:
+                    self.unreadable[id] = f"{segment} at {offset}: {error}"
 
     def _bytes(self, segment: str, offset: int, length: int) -> bytes:
         try:
-            return self._storage.read(segment, offset, length)
+            return self.storage.read(segment, offset, length)
         except MissingError:
             pass
         try:
-            return read_spooled(self._spool, segment, offset, length)
+            return read_spooled(self.spool, segment, offset, length)
         except FileNotFoundError:
             pass
         try:
             # It moved from the spool to the store between the two looks.
-            return self._storage.read(segment, offset, length)
+            return self.storage.read(segment, offset, length)
         except MissingError as error:
-            if next(self._storage.keys("raw/"), None) is None:
+            if next(self.storage.keys("raw/"), None) is None:
                 raise CorpusError(
                     f"the store is empty, while the index holds {len(self.index)} battles: check "
                     "ARCHIVE_URL"
                 ) from None
-            raise CorpusError(
+            raise MissingError(
                 f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
-                "or was deleted (then run `scrapy reindex`)"
+                "or is gone"
             ) from None
 
 
-def _entries(key: str, frames: Iterable[Frame]) -> list[Entry]:
-    """Build the index entries of a segment's battles."""
-    return [
-        Entry.of(decode(line), Location(key, frame.offset, frame.length, n))
-        for frame in frames
-        for n, line in enumerate(frame.lines)
-    ]
+def _entries(key: str, found: Salvage) -> tuple[list[Entry], list[ValueError]]:
+    """Build the index entries of a segment's battles; say which lines are none."""
+    entries, strange = [], []
+    for frame in found.frames:
+        for n, line in enumerate(frame.lines):
+            try:
+                location = Location(key, frame.offset, frame.length, n)
+                entries.append(Entry.of(decode(line), location))
+            except ValueError as error:
+                strange.append(error)
+    return entries, strange
 
 
 _Place = tuple[str, int, int, int, str]
@@ -225,8 +255,15 @@ def _runs(places: list[_Place]) -> Iterator[list[_Place]]:
         yield run
 
 
-def _battle(frame: list[bytes], line: int, battle_id: str) -> Battle:
-    """Read one battle of a frame; an index that is out of date may mean another."""
+def _battle(frame: list[bytes] | SegmentError, line: int, battle_id: str) -> Battle:
+    """Read one battle of a frame; an index that is out of date may mean another.
+
+    Raises:
+        ValueError: it is not there, or the frame is damaged.
+
+    """
+    if isinstance(frame, SegmentError):
+        raise frame
     if line >= len(frame):
         raise ValueError(f"{battle_id} is not there: no line {line} in {len(frame)} lines")
     battle = decode(frame[line])

@@ -125,6 +125,7 @@ class BattleIndex:
         self.keys = keys or IndexKeys(namespace)
         self._add = Script(redis, "battles", "index_add")
         self._look_up = Script(redis, "battles", "index_rows")
+        self._forget = Script(redis, "battles", "index_forget")
 
     @classmethod
     def from_settings(cls, settings: BaseSettings) -> BattleIndex:
@@ -179,6 +180,25 @@ class BattleIndex:
                 pipeline.hget(self.keys.rows(mark), cast("str", mark))
             rows = zip(ids, pipeline.execute(), strict=True)
             return {id for id, row in rows if row and _is_finished(row)}
+
+    def rows(self) -> Iterator[Row]:
+        """Yield every row, in no order."""
+        for buckets in _chunks(self.keys.all_rows):
+            with self.redis.pipeline(transaction=False) as pipeline:
+                for bucket in buckets:
+                    pipeline.hkeys(bucket)
+                marks = [mark for found in pipeline.execute() for mark in found]
+            for chunk in _chunks(marks):
+                yield from self._rows(chunk).values()
+
+    def forget(self, rows: Sequence[Row]) -> list[bool]:
+        """Take battles out, and say of each whether it was still where its row says."""
+        calls = []
+        for row in rows:
+            mark, at = fingerprint(row.id), row.location
+            keys = [self.keys.segment_names, self.keys.count, self.keys.rows(mark)]
+            calls.append((keys, [mark, at.segment, at.offset, at.line]))
+        return [outcome == 1 for outcome in self._forget.run_each(calls)]
 
     def search(self, query: Query) -> Iterator[Row]:
         """Yield what fits, newest first, each battle once.

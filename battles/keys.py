@@ -71,6 +71,11 @@ class IndexKeys:
         return self._players(int.from_bytes(fingerprint[:2]) % _PLAYER_BUCKETS)
 
     @property
+    def all_rows(self) -> list[str]:
+        """Every hash of rows."""
+        return [self._rows(bucket) for bucket in range(_ROW_BUCKETS)]
+
+    @property
     def fixed(self) -> list[str]:
         """Every key there can be, but for those of the months."""
         return [
@@ -80,7 +85,7 @@ class IndexKeys:
             self.months,
             self.additions,
             self.pairs,
-            *map(self._rows, range(_ROW_BUCKETS)),
+            *self.all_rows,
             *map(self._players, range(_PLAYER_BUCKETS)),
         ]
 

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import zstandard
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from io import FileIO
     from pathlib import Path
     from typing import BinaryIO
 
 _SKIPPABLE = 0x184D2A5B
 """One of the sixteen magic numbers that tell zstd to skip a frame."""
+_TRAILER_MAGIC = _SKIPPABLE.to_bytes(4, "little")
 _TRAILER_HEAD = struct.Struct("<II")
 _LEVEL = 3
 _PIECE = 64 * 1024
@@ -32,6 +33,10 @@ _PIECE = 64 * 1024
 
 class SegmentError(ValueError):
     """Raised when a segment is not what its trailer says, or its bytes are damaged."""
+
+
+class TornError(SegmentError):
+    """Raised when the bytes end within a frame, as a crash in the middle of a write leaves them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,44 @@ class Frame:
     offset: int
     length: int
     lines: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What can be read of a segment, whatever happened to it."""
+
+    frames: list[Frame]
+    """The whole ones, wherever they lie."""
+    damaged: int
+    """Bytes that were whole once: between two frames, or before the trailer."""
+    torn: int
+    """Bytes at the end that a crash kept from becoming a frame or a trailer."""
+    counted: int | None
+    """Records that the trailer counts; None without one."""
+
+    @property
+    def records(self) -> int:
+        """Records in the whole frames."""
+        return sum(len(frame.lines) for frame in self.frames)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is as its writer closed it."""
+        return not self.damaged and self.counted == self.records
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether records are missing that were durable."""
+        return self.damaged > 0 or self.counted not in (None, self.records)
+
+    def __str__(self) -> str:
+        """Say in a few words what there is and what is wrong."""
+        parts = [f"{self.records} records whole"]
+        parts += [f"{self.damaged} bytes damaged"] if self.damaged else []
+        parts += [f"{self.torn} bytes torn"] if self.torn else []
+        is_known = self.counted is not None
+        parts += [f"the trailer counts {self.counted}" if is_known else "no trailer"]
+        return ", ".join(parts)
 
 
 class SegmentWriter:
@@ -136,33 +179,86 @@ def read_frame(data: bytes) -> list[bytes]:
     return lines
 
 
-def read_segment(data: bytes) -> Iterator[Frame]:
-    """Yield the frames of a whole segment.
+def read_segment(data: bytes) -> list[Frame]:
+    """Return the frames of a whole segment.
 
     Raises:
         SegmentError: a frame is damaged, the trailer is missing, or it counts other records.
 
     """
-    seen, offset = 0, 0
-    while data[offset : offset + 4] != _SKIPPABLE.to_bytes(4, "little"):
-        lines, used = _frame(data, offset)
-        yield Frame(offset, used, lines)
-        seen, offset = seen + len(lines), offset + used
-    if data[offset:] != trailer(seen):
-        raise SegmentError(f"the trailer {data[offset + 8 :]!r} does not count {seen} records")
+    found = salvage(data)
+    if not found.is_whole:
+        raise SegmentError(str(found))
+    return found.frames
 
 
-def whole_frames(data: bytes) -> list[Frame]:
-    """Return the undamaged frames from the start; behind the last one it is torn or a trailer."""
+def salvage(data: bytes) -> Salvage:
+    """Read what is whole in a segment, also behind what is damaged."""
     frames: list[Frame] = []
-    offset = 0
-    while True:
+    damaged = offset = 0
+    while offset < len(data):
         try:
             lines, used = _frame(data, offset)
+        except SegmentError as error:
+            following = _next_frame(data, offset + 1)
+            if following is None:
+                return _end(data[offset:], error, frames, damaged)
+            damaged, offset = damaged + following - offset, following
+        else:
+            frames.append(Frame(offset, used, lines))
+            offset += used
+    return Salvage(frames, damaged, 0, None)
+
+
+def mend(data: bytes, found: Salvage) -> tuple[bytes, list[Frame]]:
+    """Build a segment of the whole frames of one, and say where they lie in it."""
+    parts, frames, offset = [], [], 0
+    for frame in found.frames:
+        parts.append(data[frame.offset : frame.offset + frame.length])
+        frames.append(Frame(offset, frame.length, frame.lines))
+        offset += frame.length
+    return b"".join((*parts, trailer(found.records))), frames
+
+
+def _next_frame(data: bytes, start: int) -> int | None:
+    """Find the next whole frame by its magic number, which damaged bytes may hold by chance."""
+    while (start := data.find(zstandard.FRAME_HEADER, start)) >= 0:
+        try:
+            _frame(data, start)
         except SegmentError:
-            return frames
-        frames.append(Frame(offset, used, lines))
-        offset += used
+            start += 1
+        else:
+            return start
+    return None
+
+
+def _end(rest: bytes, error: SegmentError, frames: list[Frame], damaged: int) -> Salvage:
+    """Tell what lies behind the last whole frame: a trailer, what a crash tore, or damage."""
+    start, counted = _find_trailer(rest)
+    before = rest[:start]
+    if counted is None and _is_torn(before, error):
+        return Salvage(frames, damaged, len(before), None)
+    return Salvage(frames, damaged + len(before), 0, counted)
+
+
+def _is_torn(rest: bytes, error: SegmentError) -> bool:
+    """Tell what a crash tore from damage: a power cut leaves zeros where a write was under way."""
+    if rest.startswith(_TRAILER_MAGIC):
+        return len(rest) < _TRAILER_HEAD.size + int.from_bytes(rest[4:8], "little")
+    is_short = isinstance(error, TornError) or _TRAILER_MAGIC.startswith(rest)
+    return is_short or not rest.strip(b"\0")
+
+
+def _find_trailer(rest: bytes) -> tuple[int, int | None]:
+    """Return where the trailer begins that ends the bytes, and what it counts."""
+    start = rest.rfind(_TRAILER_MAGIC)
+    if start < 0:
+        return len(rest), None
+    try:
+        counted = json.loads(rest[start + _TRAILER_HEAD.size :])["records"]
+    except (ValueError, KeyError, TypeError):
+        return len(rest), None
+    return (start, counted) if rest[start:] == trailer(counted) else (len(rest), None)
 
 
 def sync_folder(folder: Path) -> None:
@@ -196,6 +292,8 @@ def _create_locked(path: Path) -> FileIO:
 def _frame(data: bytes, offset: int = 0) -> tuple[list[bytes], int]:
     """Decompress the frame at the offset; return its lines and its length in bytes."""
     start = data[offset : offset + 4]
+    if zstandard.FRAME_HEADER.startswith(start) and start != zstandard.FRAME_HEADER:
+        raise TornError(f"the frame is torn after {len(start)} bytes")
     if start != zstandard.FRAME_HEADER:
         raise SegmentError(f"no frame begins with {start!r}")
     decompressor = zstandard.ZstdDecompressor().decompressobj()
@@ -209,6 +307,6 @@ def _frame(data: bytes, offset: int = 0) -> tuple[list[bytes], int]:
     except zstandard.ZstdError as error:
         raise SegmentError(f"damaged frame: {error}") from None
     if not decompressor.eof or text[-1:] != b"\n":
-        raise SegmentError(f"the frame is torn after {len(data) - offset} bytes")
+        raise TornError(f"the frame is torn after {len(data) - offset} bytes")
     lines = bytes(text[:-1]).split(b"\n")
     return lines, end - offset - len(decompressor.unused_data)

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,8 +19,9 @@ from extensions.segments import (
     Location,
     SegmentWriter,
     is_at,
-    trailer,
-    whole_frames,
+    mend,
+    salvage,
+    sync_folder,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 _OPEN = ".open"
 """Ending of a segment's name as long as it is written."""
 _SUFFIX = ".jsonl.zst"
+_DAMAGED = ".damaged"
+"""Ending of the copy that is kept of a segment as it was found."""
 _NAME = re.compile(r".+-([0-9A-HJKMNP-TV-Z]{26})\.jsonl\.zst(?:\.open)?")
 """What a segment's file is called; other files in the folder are somebody else's."""
 
@@ -151,34 +154,30 @@ class Spool:
 
     def _recover(self, path: Path, file: BinaryIO) -> Iterator[Recovered]:
         data = file.read()
-        frames = whole_frames(data)
-        end = sum(frame.length for frame in frames)
-        closing = trailer(sum(len(frame.lines) for frame in frames))
-        torn = 0 if data[end:] == closing else len(data) - end
-        if not frames:
-            logger.warning("%s holds no whole record: %d torn bytes thrown away", path, torn)
-            path.unlink()
-            return
-        if torn:
+        found = salvage(data)
+        if found.is_damaged:
+            copy = _keep_as_found(path)
+            logger.error("%s is damaged: %s; it is kept as %s", path, found, copy)
+        elif found.torn:
             logger.warning(
                 "%s was torn by a crash: %d bytes cut, %d records kept",
-                path,
-                torn,
-                sum(len(frame.lines) for frame in frames),
+                *(path, found.torn, found.records),
             )
-        if data[end:] != closing:
-            file.truncate(end)
-            file.seek(end)
-            file.write(closing)
-            file.flush()
-        # Its writer may have died before it did this itself.
-        os.fsync(file.fileno())
-        path = _rename(path)
-        key = _key(path.name)
-        # The caller indexes the lines first: should it die meanwhile, the file is still here.
-        yield Recovered(key, frames, torn)
-        self._storage.put(path, key)
-        path.unlink()
+        if not found.frames:
+            path.unlink()
+            return
+        mended, frames = mend(data, found)
+        with ExitStack() as stack:
+            if found.is_damaged:
+                stack.enter_context(_replace(path, mended))
+            else:
+                _close(file, frames, mended)
+            path = _rename(path)
+            key = _key(path.name)
+            self._storage.put(path, key)
+            # The caller indexes the lines: should it die meanwhile, the file is still here.
+            yield Recovered(key, frames, found.torn)
+            path.unlink()
 
     def _try_to_seal(self) -> None:
         """Close the current segment now or, if the disk refuses, with the next commit."""
@@ -201,6 +200,11 @@ def segment_files(folder: Path) -> list[Path]:
 def key_of(path: Path) -> str:
     """Say under which key a segment in the spool is going to be stored."""
     return _key(path.name.removesuffix(_OPEN))
+
+
+def damaged_copies(folder: Path) -> list[Path]:
+    """List what is kept of damaged segments until all that was in them is accounted for."""
+    return sorted(folder.glob(f"*{_SUFFIX}{_DAMAGED}"))
 
 
 def read_spooled(folder: Path, key: str, offset: int, length: int) -> bytes:
@@ -229,6 +233,40 @@ def _key(name: str) -> str:
 def _rename(path: Path) -> Path:
     """Give a closed segment its final name."""
     return path.rename(path.with_name(path.name.removesuffix(_OPEN)))
+
+
+def _close(file: BinaryIO, frames: list[Frame], mended: bytes) -> None:
+    """Cut what a crash tore, and see to it that the rest is on the disk."""
+    end = frames[-1].offset + frames[-1].length
+    file.truncate(end)
+    file.seek(end)
+    file.write(mended[end:])
+    file.flush()
+    # Its writer may have died before it did this itself.
+    os.fsync(file.fileno())
+
+
+def _keep_as_found(path: Path) -> Path:
+    """Give a file a second name, under which it stays; the first is about to be replaced."""
+    copy = path.with_name(path.name.removesuffix(_OPEN) + _DAMAGED)
+    # An earlier recovery, which died, may have kept it already.
+    with suppress(FileExistsError):
+        os.link(path, copy)
+        sync_folder(path.parent)
+    return copy
+
+
+def _replace(path: Path, data: bytes) -> BinaryIO:
+    """Put other bytes in the place of a file, in one step, and hold their lock."""
+    partial = path.with_name(f".{path.name}.partial")
+    file = partial.open("wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    file.write(data)
+    file.flush()
+    os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+    return file
 
 
 def _open(path: Path) -> BinaryIO | None:

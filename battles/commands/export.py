@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from scrapy.exceptions import UsageError
 
 from battles.arguments import ArgumentError
-from battles.console import ArchiveCommand, archive_of, fail, print_json, usage_errors
+from battles.console import ArchiveCommand, archive_of, fail, missing, print_json, usage_errors
 from battles.export import check_target, export
 from battles.filters import add_filters, read_filters
 from battles.pseudonyms import Pseudonyms
@@ -55,13 +55,15 @@ class Command(ArchiveCommand):
                 battles = map(pseudonyms.replace_in, battles)
             first = next(battles, None)
             if first is None:
-                fail(self, corpus.why_nothing(query))
+                fail(self, missing(corpus) if corpus.unreadable else corpus.why_nothing(query))
                 return
             count = export(chain([first], battles), Path(opts.to), opts.form, force=opts.force)
             if opts.json:
                 print_json({"battles": count, "to": opts.to})
             else:
                 sys.stdout.write(f"{count} battles in {opts.to}\n")
+            if corpus.unreadable:
+                fail(self, missing(corpus))
 
     def _pseudonyms(self) -> Pseudonyms:
         key = self.settings["PSEUDONYM_KEY"] if self.settings else None

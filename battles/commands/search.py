@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from scrapy.exceptions import UsageError
 
 from battles.arguments import read_count
-from battles.console import ArchiveCommand, archive_of, fail, print_json, usage_errors
+from battles.console import ArchiveCommand, archive_of, fail, missing, print_json, usage_errors
 from battles.filters import add_filters, read_filters
 from battles.records import to_record
 from battles.summary import line
@@ -51,5 +51,7 @@ class Command(ArchiveCommand):
                     print_json(record)
                 else:
                     sys.stdout.write(line(battle) + "\n")
-            if not found:
+            if corpus.unreadable:
+                fail(self, missing(corpus))
+            elif not found:
                 fail(self, corpus.why_nothing(query))

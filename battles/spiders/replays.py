@@ -90,6 +90,10 @@ class ReplaysSpider(scrapy.Spider):
         if self._limit is not None and self.is_watching:
             raise ArgumentError("follow=1 has no end, so it takes no limit")
 
+    def request_for(self, battle_id: str) -> scrapy.Request:
+        """Return the request that fetches one battle."""
+        return scrapy.Request(f"{self._site}/{battle_id}.json", self.parse_battle)
+
     async def start(self) -> AsyncIterator[scrapy.Request]:
         for format, user in self._searches:
             walk = Walk(format=format, user=user, since=self._since, left=self._limit)
@@ -115,7 +119,7 @@ class ReplaysSpider(scrapy.Spider):
             return
         self._count("replays/rows_unusable", page.unusable)
         self._report(here, step)
-        yield from (self._battle(row.id) for row in step.rows)
+        yield from (self.request_for(row.id) for row in step.rows)
         family = response.meta.get("family")
         yield from (self._search(following, family=family) for following in step.walks)
         if watch:
@@ -192,12 +196,6 @@ class ReplaysSpider(scrapy.Spider):
         again = Walk(walk.format, walk.user, since=since, look=(walk.look or 0) + 1)
         interval = self.settings.getfloat("REPLAYS_INTERVAL", 60.0)
         return self._search(again, watch=True, delay=interval)
-
-    def _battle(self, battle_id: str) -> scrapy.Request:
-        return scrapy.Request(
-            f"{self._site}/{battle_id}.json",
-            self.parse_battle,
-        )
 
     def _again(self, response: Response, error: Exception) -> scrapy.Request | None:
         """Ask again for what came broken; None when it makes no sense, or no more."""

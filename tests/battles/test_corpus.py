@@ -225,7 +225,7 @@ def test_a_damaged_segment_is_named_with_what_to_do(archive, battles):
     [location, *_] = archive.keep(battles[:5])
     damage(archive.segment(location))
 
-    with pytest.raises(CorpusError, match=rf"{location.segment} at 0: .*scrapy reindex"):
+    with pytest.raises(CorpusError, match=rf"{location.segment} at 0: .*scrapy verify --refetch"):
         archive.corpus.battle(battles[0].id)
 
 
@@ -236,6 +236,30 @@ def test_a_segment_that_was_cut_is_named(archive, battles):
 
     with pytest.raises(CorpusError, match=f"{location.segment} at 0: the frame is torn"):
         archive.corpus.battle(battles[0].id)
+
+
+@pytest.mark.parametrize("read", ["search", "everything"])
+def test_reading_goes_on_past_damage_and_notes_what_is_lost(archive, battles, read):
+    [location, *_] = archive.keep(battles[:9], frame=3)
+    damage(archive.segment(location))
+
+    found = list(getattr(archive.corpus, read)(Query()))
+
+    assert by_id(found) == by_id([*battles[:3], *battles[6:9]])
+    assert archive.corpus.unreadable.keys() == by_id(battles[3:6]).keys()
+    assert all(location.segment in why for why in archive.corpus.unreadable.values())
+
+
+@pytest.mark.parametrize("read", ["search", "everything"])
+def test_reading_goes_on_past_a_missing_segment(archive, battles, read):
+    [location, *_] = archive.keep(battles[:5])
+    archive.keep(battles[5:10])
+    archive.segment(location).unlink()
+
+    found = list(getattr(archive.corpus, read)(Query()))
+
+    assert by_id(found) == by_id(battles[5:10])
+    assert archive.corpus.unreadable.keys() == by_id(battles[:5]).keys()
 
 
 @pytest.mark.parametrize(
@@ -328,25 +352,37 @@ def test_rebuilding_keeps_the_later_of_two_copies(archive, battles):
     assert archive.corpus.battle(battles[0].id) == later
 
 
-def test_rebuilding_names_a_damaged_segment_and_indexes_the_others(archive, battles):
-    [location, *_] = archive.keep(battles[:5])
-    archive.keep(battles[5:10])
+def test_rebuilding_names_a_damaged_segment_and_indexes_what_is_whole(archive, battles):
+    [location, *_] = archive.keep(battles[:9], frame=3)
+    archive.keep(battles[9:12])
     damage(archive.segment(location))
 
-    with pytest.raises(CorpusError, match=f"damaged and left out: {location.segment}: "):
+    with pytest.raises(CorpusError, match=f"but 1 are damaged: {location.segment}: 6 records"):
         list(archive.corpus.rebuild_index(may_shrink=True))
 
-    assert by_id(archive.corpus.everything(Query())) == by_id(battles[5:10])
+    whole = [*battles[:3], *battles[6:12]]
+    assert by_id(archive.corpus.everything(Query())) == by_id(whole)
 
 
-def test_rebuilding_leaves_out_a_segment_of_something_else(archive, battles, tmp_path):
-    archive.keep(battles[:5])
-    location = keep_lines(archive, tmp_path, [encode(battles[6]), b"[]"])
+def test_rebuilding_names_a_stored_segment_that_was_cut(archive, battles):
+    [location, *_] = archive.keep(battles[:5])
+    with archive.segment(location).open("r+b") as file:
+        file.truncate(location.length)
 
-    with pytest.raises(CorpusError, match=f"left out: {location.segment}: no battle but"):
+    with pytest.raises(CorpusError, match=f"1 are damaged: {location.segment}: 5 .*no trailer"):
         list(archive.corpus.rebuild_index())
 
     assert by_id(archive.corpus.everything(Query())) == by_id(battles[:5])
+
+
+def test_rebuilding_passes_over_a_line_of_something_else(archive, battles, tmp_path):
+    archive.keep(battles[:5])
+    location = keep_lines(archive, tmp_path, [encode(battles[6]), b"[]"])
+
+    with pytest.raises(CorpusError, match=f"are damaged: {location.segment}: no battle but"):
+        list(archive.corpus.rebuild_index())
+
+    assert by_id(archive.corpus.everything(Query())) == by_id([*battles[:5], battles[6]])
 
 
 def test_rebuilding_keeps_what_lies_in_the_spool(archive, battles):

@@ -12,7 +12,7 @@ import pytest
 from ulid import ULID
 
 from extensions.segments import read_frame, read_segment, trailer
-from extensions.spool import Spool, key_of, read_spooled, segment_files
+from extensions.spool import Spool, damaged_copies, key_of, read_spooled, segment_files
 from extensions.storage import FolderStorage, Storage, StorageError
 from tests.extensions.dying_spool import LINES
 
@@ -388,12 +388,74 @@ def frame_ends(data: bytes) -> list[int]:
 def test_the_warning_counts_what_was_cut_and_kept(spool_of, caplog):
     path = leave_behind(spool_of, LINES[:6])
     with path.open("ab") as file:
-        file.write(b"\x28\xb5\x2f\xfd torn")
+        file.write(path.read_bytes()[:30])
 
     [recovered] = spool_of().recover()
 
-    assert recovered.torn == 9
-    assert f"{path} was torn by a crash: 9 bytes cut, 6 records kept" in caplog.text
+    assert recovered.torn == 30
+    assert f"{path} was torn by a crash: 30 bytes cut, 6 records kept" in caplog.text
+
+
+def damage(path: Path, at: int) -> bytes:
+    """Flip one bit, and return what the file holds now."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def test_one_damaged_byte_costs_no_battle_behind_it(spool_of, storage):
+    path = leave_behind(spool_of)
+    damage(path, at=10)
+
+    [recovered] = spool_of().recover()
+
+    assert [line for line, _ in recovered.lines()] == LINES[3:]
+    assert stored(storage) == {recovered.key: LINES[3:]}
+
+
+def test_what_is_kept_of_a_damaged_segment_is_found_where_it_is_said_to_lie(spool_of, storage):
+    damage(leave_behind(spool_of), at=10)
+
+    [recovered] = spool_of().recover()
+
+    lines, locations = zip(*recovered.lines(), strict=True)
+    frames = [storage.read(at.segment, at.offset, at.length) for at in locations]
+    assert [read_frame(f)[at.line] for f, at in zip(frames, locations, strict=True)] == list(lines)
+
+
+def test_a_damaged_segment_stays_as_it_was_found_and_is_told(spool_of, tmp_path, caplog):
+    path = leave_behind(spool_of)
+    found = damage(path, at=10)
+
+    list(spool_of().recover())
+
+    [copy] = damaged_copies(tmp_path / "spool")
+    assert copy.name == path.name.removesuffix(".open") + ".damaged"
+    assert copy.read_bytes() == found
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert f"kept as {copy}" in record.getMessage()
+
+
+def test_a_damaged_closed_segment_without_a_whole_frame_stays(spool_of, storage, tmp_path):
+    spool = spool_of("dead", segment_records=3)
+    spool.commit(LINES[:3])
+    die(spool)
+    [path] = segment_files(tmp_path / "spool")
+    found = damage(path, at=10)
+
+    assert list(spool_of().recover()) == []
+
+    assert stored(storage) == {}
+    assert [copy.read_bytes() for copy in damaged_copies(tmp_path / "spool")] == [found]
+
+
+def test_the_copy_of_a_damaged_segment_is_no_segment(spool_of):
+    damage(leave_behind(spool_of), at=10)
+    list(spool_of().recover())
+
+    assert list(spool_of().recover()) == []
 
 
 def test_a_spool_without_a_whole_record_is_thrown_away_with_a_word(spool_of, tmp_path, caplog):
@@ -403,7 +465,7 @@ def test_a_spool_without_a_whole_record_is_thrown_away_with_a_word(spool_of, tmp
     assert list(spool_of().recover()) == []
 
     assert names(tmp_path) == []
-    assert f"{path} holds no whole record: 10 torn bytes thrown away" in caplog.text
+    assert f"{path} was torn by a crash: 10 bytes cut, 0 records kept" in caplog.text
 
 
 @pytest.mark.parametrize(

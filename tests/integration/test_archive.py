@@ -107,3 +107,21 @@ def test_a_failure_of_somebodys_pipeline_has_nothing_fetched_again(fleet_of):
     reasons = {letter["reason"] for letter in fleet.queue().dead_letters().values()}
     assert reasons == {"PickyPipeline (ValueError) failed after the item was stored: no room"}
     assert fleet.status().dead_letters == 60
+
+
+def test_battles_of_a_damaged_segment_are_found_missing_and_fetched_again(fleet_of):
+    fleet = fleet_of("--battles", "300", SEGMENT_RECORDS="50")
+    fleet.crawl()
+    path = sorted((fleet.folder / "data").rglob("*.zst"))[1]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+    lost = json.loads(fleet.run("verify", "--json", check=False).stdout)["missing"]
+    assert 0 < len(lost) <= 50
+    assert set(fleet.exported()) == public_ids(battles=300) - lost.keys()
+    fleet.run("verify", "--refetch")
+    fleet.crawl()
+
+    fleet.run("verify")
+    assert fleet.stored() == sorted(public_ids(battles=300))

@@ -65,7 +65,9 @@ def test_a_damaged_battle_is_said_so_in_one_line(scrapy, archive, battles):
     outcome = scrapy("battle", battles[0].id)
 
     assert outcome.status == 1
-    assert outcome.complaint.startswith(f"{location.segment} at 0: no frame begins with")
+    assert outcome.complaint.startswith(
+        f"{battles[0].id}: {location.segment} at 0: no frame begins with"
+    )
 
 
 def test_help_names_the_options(scrapy):

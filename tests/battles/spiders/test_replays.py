@@ -345,7 +345,7 @@ def test_no_two_looks_of_a_watch_are_the_same_request(spider_of):
 
 
 def battle_request(spider: ReplaysSpider, battle_id: str) -> Request:
-    return spider._battle(battle_id)
+    return spider.request_for(battle_id)
 
 
 def test_a_reply_is_the_battle_that_was_asked_for(spider_of, recorded, monkeypatch, clock):
