@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from scrapy.crawler import Crawler
 from scrapy.exceptions import UsageError
 from tqdm import tqdm
 
 from battles.console import ArchiveCommand, archive_of, fail, print_json
-from battles.spiders.replays import ReplaysSpider
 from battles.verify import Verification, discard_copies, refetch, verify
 from extensions.scheduler import queue_from_settings
 
@@ -81,6 +79,11 @@ class Command(ArchiveCommand):
     def _refetch(self, corpus: Corpus, found: Verification) -> int:
         settings = self.settings
         assert settings is not None  # noqa: S101 -- Scrapy has set it by now
+        # Only here: Scrapy imports every command to learn its name.
+        from scrapy.crawler import Crawler  # noqa: PLC0415
+
+        from battles.spiders.replays import ReplaysSpider  # noqa: PLC0415
+
         spider = ReplaysSpider.from_crawler(Crawler(ReplaysSpider, settings))
         queue = queue_from_settings(settings, spider.name)
         queue.open()

@@ -149,7 +149,7 @@ def test_the_old_index_is_read_until_the_new_one_is_whole(archive, battles):
 
 def test_a_search_that_began_before_the_swap_goes_on_behind_it(archive, battles):
     archive.keep(battles, frame=2, records=10)
-    archive.corpus._spool.mkdir(exist_ok=True)
+    archive.corpus.spool.mkdir(exist_ok=True)
     rows = archive.index.search(Query())
     first = next(rows)
 
