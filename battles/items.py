@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Ending = Literal["normal", "forfeit", "inactivity"]
 """How a battle can end: played out, given up, or timed out."""
@@ -67,8 +67,10 @@ class Battle:
     """Whether people said something in it, before `validate` took that out."""
     asked: str = ""
     """The id that was requested; `validate` compares it with `id`."""
-    is_durable: bool = False
+    is_durable: bool = field(default=False, compare=False)
     """Whether it is archived and indexed: what fails later is no reason to fetch it again."""
+    lease: Any = field(default=None, compare=False)
+    """The `extensions.lease.Lease` of its request, which somebody else may have taken over."""
 
     def __repr__(self) -> str:
         """Spare Scrapy's log the battle's."""

@@ -6,9 +6,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import scrapy
+from scrapy.exceptions import IgnoreRequest
 
 from battles.index import BattleIndex
+from battles.items import Battle
 from battles.parsers.names import battle_of
+from extensions.lease import lease_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.statscollectors import StatsCollector
+
+    from extensions.lease import Lease
 
 
 _AGAIN = {"retry_times", "put_off_times", "look_times"}
@@ -36,7 +41,7 @@ class KnownBattlesMiddleware:
 
     async def process_spider_output(
         self,
-        response: Response,  # noqa: ARG002 -- Scrapy passes it
+        response: Response,
         result: AsyncIterator[Any],
     ) -> AsyncIterator[Any]:
         # All of it before any of it goes on: should the index fail, the whole page is tried again.
@@ -45,8 +50,40 @@ class KnownBattlesMiddleware:
         known = await asyncio.to_thread(self._index.known, asked) if asked else set()
         self._stats.inc_value("known/skipped", len(known))
         for output, battle_id in outputs:
+            if isinstance(output, Battle):
+                output.lease = lease_of(response)
             if battle_id not in known:
                 yield output
+
+
+class RedeliveredBattlesMiddleware:
+    """A downloader middleware: what a dead worker archived before it could say so is not fetched.
+
+    Whoever takes over its leases finds in the index what was archived since it was asked for; the
+    segment may have been recovered meanwhile from the spool.
+    """
+
+    def __init__(self, index: BattleIndex, stats: StatsCollector) -> None:
+        self._index = index
+        self._stats = stats
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> RedeliveredBattlesMiddleware:
+        assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
+        return cls(BattleIndex.from_settings(crawler.settings), crawler.stats)
+
+    async def process_request(self, request: scrapy.Request) -> None:
+        lease: Lease | None = request.meta.get("queue_lease")
+        battle_id = battle_of(request.url)
+        if lease is None or lease.leased.deliveries == 1 or battle_id is None:
+            return
+        row = (await asyncio.to_thread(self._index.find, [battle_id])).get(battle_id)
+        if row is not None and row.fetched_at >= lease.leased.queued_at:
+            lease.items += 1
+            # It has not failed, so nobody is told that it has.
+            request.errback = None
+            self._stats.inc_value("known/redelivered")
+            raise IgnoreRequest(f"{battle_id} was archived before its request was settled")
 
 
 def _battle_asked_for(output: Any) -> str | None:  # noqa: ANN401 -- a request or any item

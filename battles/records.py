@@ -11,7 +11,7 @@ from battles.items import Battle, Player
 
 _FIELDS = frozenset(field.name for field in fields(Battle))
 _PLAYER_FIELDS = frozenset(field.name for field in fields(Player))
-_PASSING = ("private", "has_chat", "asked", "is_durable")
+_PASSING = ("private", "has_chat", "asked", "is_durable", "lease")
 """Fields that only the pipelines need."""
 _KEPT = tuple(field.name for field in fields(Battle) if field.name not in _PASSING)
 _PLAYER_KEPT = tuple(field.name for field in fields(Player))

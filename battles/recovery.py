@@ -29,6 +29,7 @@ class SpoolRecovery:
         self._spool = spool
         self._index = index
         self._stats = stats
+        self._is_refused = False
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> SpoolRecovery:
@@ -38,18 +39,28 @@ class SpoolRecovery:
             spool_from_settings(settings), BattleIndex.from_settings(settings), crawler.stats
         )
         crawler.signals.connect(recovery.spider_opened, signals.spider_opened)
+        crawler.signals.connect(recovery.spider_closed, signals.spider_closed)
         return recovery
 
     async def spider_opened(self) -> None:
         await asyncio.to_thread(self.recover)
 
+    async def spider_closed(self) -> None:
+        """Try once more what the store refused at the start, and count what stays."""
+        if self._is_refused:
+            await asyncio.to_thread(self.recover)
+        if self._is_refused:
+            self._stats.inc_value("spool/segments_left", self._spool.left_behind())
+
     def recover(self) -> None:
-        """Recover everything there is; what the store refuses stays for the next start."""
+        """Recover everything there is; what the store refuses stays in the spool."""
+        self._is_refused = False
         try:
             for recovered in self._spool.recover():
                 self._index.add(entries(recovered))
                 self._stats.inc_value("spool/segments_recovered")
         except StorageError as error:
+            self._is_refused = True
             logger.error("What a crash left stays in the spool: %s", error)  # noqa: TRY400 -- the line says it all
 
 

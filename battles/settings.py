@@ -36,6 +36,8 @@ DOWNLOADER_MIDDLEWARES = {
     # Ours waits in the queue between two tries; Scrapy's tries again at once.
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "extensions.retry.RetryMiddleware": 550,
+    # Nearest to the download: what was archived meanwhile is not fetched.
+    "battles.known.RedeliveredBattlesMiddleware": 900,
 }
 
 SPIDER_MIDDLEWARES = {

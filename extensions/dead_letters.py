@@ -43,10 +43,8 @@ class Failure:
         return cls(reason, response.status, response.body[:_BODY_SHOWN].decode(errors="replace"))
 
 
-def write_letter(
-    leased: Leased, failure: Failure, *, attempts: int, queued_at: float, now: float
-) -> dict[str, Any]:
-    """Build the letter of a leased request; times are seconds since the epoch."""
+def write_letter(leased: Leased, failure: Failure, *, attempts: int, now: float) -> dict[str, Any]:
+    """Build the letter of a leased request; now is in seconds since the epoch."""
     return {
         "lane": leased.lane,
         "fields": _fields(leased),
@@ -56,7 +54,7 @@ def write_letter(
         "body": failure.body,
         "attempts": attempts,
         "deliveries": leased.deliveries,
-        "queued_at": round(queued_at),
+        "queued_at": round(leased.queued_at),
         "died_at": round(now),
     }
 

@@ -67,6 +67,8 @@ class _Reply:
     state: State = "running"
     leased: list[Leased] = field(default_factory=list)
     reclaimed: int = 0
+    lost: list[Leased] = field(default_factory=list)
+    """Leases that others took over while this worker stood still."""
     status: Status | None = None
 
 
@@ -116,6 +118,9 @@ class EngineSide(Protocol):
 
     def lost(self) -> None:
         """Take note that Redis has lost the queue."""
+
+    def lost_leases(self, lost: Sequence[Leased]) -> None:
+        """Take note that others have these by now."""
 
 
 class Exchange:
@@ -281,15 +286,18 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
-        self._heed_epoch()
+        if self._is_anew():
+            # Nobody has what is gone from everywhere: what is in work here goes on.
+            reply.lost = []
+            self.left = None
+            self._engine.lost()
         self._receive(reply, is_idle=parcel.is_idle)
         return True
 
-    def _heed_epoch(self) -> None:
-        if self._epoch and self._epoch != self._queue.epoch:
-            self.left = None
-            self._engine.lost()
-        self._epoch = self._queue.epoch
+    def _is_anew(self) -> bool:
+        """Tell whether Redis has lost the queue since the last exchange."""
+        before, self._epoch = self._epoch, self._queue.epoch
+        return bool(before) and before != self._epoch
 
     def _commit(self, parcel: _Parcel) -> list[bool]:
         """Run in a thread."""
@@ -303,7 +311,7 @@ class Exchange:
         reply = _Reply()
         if self._failures:
             self._queue.open()
-        self._queue.renew(parcel.held)
+        reply.lost = self._queue.renew(parcel.held)
         if parcel.blocked is not None:
             self._queue.block(parcel.blocked)
             self._told = parcel.blocked
@@ -327,6 +335,9 @@ class Exchange:
                 self._engine.count(f"queue/added/{LANES[operation.lane - 1]}")
 
     def _receive(self, reply: _Reply, *, is_idle: bool) -> None:
+        if reply.lost:
+            self.inbox = deque(leased for leased in self.inbox if leased not in reply.lost)
+            self._engine.lost_leases(reply.lost)
         # What finds more comes before what was leased earlier: a page that waits behind downloads
         # finds new ones only when they are done, and then the site's limit is not used.
         self.inbox = deque(sorted((*self.inbox, *reply.leased), key=attrgetter("lane")))

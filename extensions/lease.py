@@ -89,10 +89,7 @@ class Lease:
 
     def _letter(self, failure: Failure) -> dict[str, Any]:
         tried = self.request.meta.get("retry_times", 0) if self.request else 0
-        queued_at = int(self.leased.id.partition("-")[0]) / 1000
-        return write_letter(
-            self.leased, failure, attempts=tried + 1, queued_at=queued_at, now=time.time()
-        )
+        return write_letter(self.leased, failure, attempts=tried + 1, now=time.time())
 
 
 def lease_of(response: Response | None) -> Lease | None:
@@ -102,14 +99,13 @@ def lease_of(response: Response | None) -> Lease | None:
 
 
 def still_held(leases: Sequence[Lease | None]) -> list[bool]:
-    """Ask Redis which leases this worker still has; who has none needs none."""
+    """Say which leases this worker still has; who has none needs none."""
     asked = [lease for lease in leases if lease is not None and lease.queue is not None]
     if not asked or asked[0].queue is None:
         return [True] * len(leases)
-    answers = dict(
-        zip(map(id, asked), asked[0].queue.holds([one.leased for one in asked]), strict=True)
-    )
-    return [answers.get(id(lease), True) for lease in leases]
+    held = asked[0].queue.holds([lease.leased for lease in asked])
+    lost = {id(lease) for lease, is_held in zip(asked, held, strict=True) if not is_held}
+    return [lease is None or not (lease.is_lost or id(lease) in lost) for lease in leases]
 
 
 def end_watch(response: Response) -> None:

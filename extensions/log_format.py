@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from scrapy.logformatter import LogFormatter, LogFormatterResult
 
+from extensions.lease import LeaseLostError, NotStoredError
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -31,6 +33,19 @@ class QuietLogFormatter(LogFormatter):
         self, request: Request, response: Response, spider: Spider
     ) -> LogFormatterResult | None:
         return super().crawled(request, response, spider) if self._is_debugging else None
+
+    def item_error(
+        self,
+        item: Any,  # noqa: ANN401 -- any item
+        exception: BaseException,
+        response: Response | Failure | None,
+        spider: Spider,
+    ) -> LogFormatterResult:
+        result = super().item_error(item, exception, response, spider)
+        if isinstance(exception, (LeaseLostError, NotStoredError)):
+            # Nothing is wrong: the request is another worker's, or the next one's.
+            result["level"] = logging.DEBUG
+        return result
 
     def scraped(  # type: ignore[override]  # as above
         self,

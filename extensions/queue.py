@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import secrets
+import time
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+from redis.exceptions import RedisError
 
 from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
 from extensions.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from redis import Redis
 
@@ -55,6 +59,11 @@ class Leased:
     fields: Mapping[bytes, bytes]
     deliveries: int = 1
     """How many workers have held it, this one included."""
+
+    @property
+    def queued_at(self) -> float:
+        """When it was put into its lane, by the clock of Redis; seconds since the epoch."""
+        return int(self.id.partition("-")[0]) / 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +161,8 @@ class RequestQueue:
         self._high_water = high_water
         self._clock = clock
         self._cursors = ["0-0"] * len(LANES)
+        self._renewed_at = -inf
+        """When every lease was renewed last, on the process's own clock."""
         self.epoch = ""
         """Another one as soon as Redis has lost the queue."""
         self._open = Script(redis, "extensions", "open")
@@ -215,19 +226,35 @@ class RequestQueue:
             claimed += self._with_deliveries(lane, [entry for entry in entries if entry[0]])
         return claimed
 
-    def renew(self, held: Iterable[Leased]) -> None:
-        """Hold leases for another while; those that others took over are left to them."""
-        self._set_idle(held, idle=0, deliveries=0)
+    def renew(self, held: Sequence[Leased]) -> list[Leased]:
+        """Hold leases for another while, and return those that others took over meanwhile."""
+        started = time.monotonic()
+        lost = self._set_idle(held, idle=0, deliveries=0)
+        if held:
+            self._renewed_at = started
+        return lost
 
     def holds(self, held: Sequence[Leased]) -> list[bool]:
-        """Say of each lease whether this worker still has it."""
+        """Say of each lease whether this worker still has it.
+
+        Redis is asked only by a worker that stood still for longer than a lease lasts: until then
+        nobody can have taken one. When Redis does not answer, they count as held.
+        """
+        if time.monotonic() - self._renewed_at < self._lease / 1000:
+            return [True] * len(held)
+        try:
+            return self._are_pending(held)
+        except (RedisError, OSError):
+            return [True] * len(held)
+
+    def _are_pending(self, held: Sequence[Leased]) -> list[bool]:
         with self._redis.pipeline(transaction=False) as pipeline:
             for leased in held:
                 lane = self._keys.lanes[leased.lane - 1]
                 pipeline.xpending_range(lane, GROUP, leased.id, leased.id, 1, self._worker)
             return [bool(found) for found in pipeline.execute()]
 
-    def give_back(self, held: Iterable[Leased]) -> None:
+    def give_back(self, held: Sequence[Leased]) -> None:
         """End leases of requests that were not begun, so that any worker can take them at once."""
         self._set_idle(held, idle=self._lease + 1, deliveries=-1)
 
@@ -305,10 +332,13 @@ class RequestQueue:
         seconds, micros = self._redis.time()
         return seconds + micros / 1e6
 
-    def _set_idle(self, held: Iterable[Leased], *, idle: int, deliveries: int) -> None:
+    def _set_idle(self, held: Sequence[Leased], *, idle: int, deliveries: int) -> list[Leased]:
+        """Return those that this worker does not have any more."""
         pairs = [part for leased in held for part in (str(leased.lane), leased.id)]
-        if pairs:
-            self._renew(self._keys.lanes, [GROUP, self._worker, idle, deliveries, *pairs])
+        if not pairs:
+            return []
+        lost = self._renew(self._keys.lanes, [GROUP, self._worker, idle, deliveries, *pairs])
+        return [held[position] for position in lost]
 
     def _with_deliveries(self, lane: int, entries: list[Any]) -> list[Leased]:
         with self._redis.pipeline(transaction=False) as pipeline:

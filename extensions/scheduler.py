@@ -38,6 +38,8 @@ from extensions.seen import Seen
 from extensions.signals import data_lost, leaving, nothing_waits, work_blocked
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scrapy import Spider
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -266,10 +268,18 @@ class Scheduler:
         waiting = status.left - status.total("leased")
         if (
             waiting <= 0
+            and not discovery.get("leased")
             and not self._exchange.inbox
             and not _engine(self._crawler).downloader.active
         ):
             self._crawler.signals.send_catch_log(nothing_waits)
+
+    def lost_leases(self, lost: Sequence[Leased]) -> None:
+        """Leave to others what they have taken over: they store it, and settle it."""
+        ids = {(leased.lane, leased.id) for leased in lost}
+        for lease in self._leases.values():
+            if (lease.leased.lane, lease.leased.id) in ids:
+                lease.is_lost = True
 
     def lost(self) -> None:
         """Begin anew: what was in the queue is gone, and so is what was archived from the index."""

@@ -109,6 +109,8 @@ class SegmentWriter:
         self.records = 0
         self.size = 0
         """Bytes written, all of them durable."""
+        self.text = 0
+        """Bytes of the lines, before they were compressed."""
         self._compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
         self._file = _create_locked(path)
         sync_folder(path.parent)
@@ -127,6 +129,7 @@ class SegmentWriter:
         self._write(frame)
         offset, self.size = self.size, self.size + len(frame)
         self.records += len(lines)
+        self.text += sum(map(len, lines))
         return [Location(self.key, offset, len(frame), n) for n in range(len(lines))]
 
     def seal(self) -> None:

@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import RLock
 from typing import TYPE_CHECKING, BinaryIO
 
 from ulid import ULID
@@ -61,7 +62,7 @@ class Spool:
     """The segments of one worker between its first line and their store.
 
     A file belongs to the process that holds its lock. What no process holds was left by a crash,
-    and whoever starts next recovers it.
+    and whoever starts next recovers it. Threads may use a spool together.
     """
 
     def __init__(
@@ -71,14 +72,20 @@ class Spool:
         *,
         worker: str,
         segment_records: int,
+        segment_bytes: int = 0,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Take the most records of a segment; the worker's name goes into the segments' names."""
+        """Take the most records of a segment, and the bytes of its lines; 0 takes any number.
+
+        The worker's name goes into the segments' names.
+        """
         self._folder = folder
         self._storage = storage
         self._worker = re.sub(r"[^A-Za-z0-9]+", "-", worker).strip("-") or "worker"
         self._segment_records = segment_records
+        self._segment_bytes = segment_bytes
         self._clock = clock
+        self._lock = RLock()
         self._current: SegmentWriter | None = None
         self._sealed: list[SegmentWriter] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,7 +98,20 @@ class Spool:
     @property
     def size(self) -> int:
         """Bytes of the sealed segments that are not stored yet."""
-        return sum(writer.size for writer in self._sealed)
+        with self._lock:
+            return sum(writer.size for writer in self._sealed)
+
+    @property
+    def open_key(self) -> str | None:
+        """The key of the segment that is written to; None when there is none."""
+        with self._lock:
+            return self._current.key if self._current else None
+
+    def holds(self, key: str) -> bool:
+        """Tell whether a segment, open or sealed, is not stored yet."""
+        with self._lock:
+            writers = [self._current, *self._sealed] if self._current else self._sealed
+            return any(writer.key == key for writer in writers)
 
     def commit(self, lines: Sequence[bytes]) -> list[Location]:
         """Append the lines to the current segment; when this returns they are durable.
@@ -100,26 +120,48 @@ class Spool:
             OSError: the disk refused; none of the lines is kept.
 
         """
-        if self._current is None:
-            self._current = self._create()
-        locations = self._current.append(lines)
-        if self._current.records >= self._segment_records:
-            self._try_to_seal()
-        return locations
+        with self._lock:
+            if self._current is None:
+                self._current = self._create()
+            locations = self._current.append(lines)
+            if self._is_full(self._current):
+                self._try_to_seal()
+            return locations
 
-    def seal(self) -> None:
+    def seal(self, key: str | None = None) -> None:
         """Close the current segment, if there is one, so that it can be stored.
+
+        Given a key, only the segment of that key is closed.
 
         Raises:
             OSError: the disk refused; the segment stays open.
 
         """
-        if self._current is None:
-            return
-        self._current.seal()
-        self._current.path = _rename(self._current.path)
-        self._sealed.append(self._current)
-        self._current = None
+        with self._lock:
+            if self._current is None or key not in (None, self._current.key):
+                return
+            self._current.seal()
+            self._current.path = _rename(self._current.path)
+            self._sealed.append(self._current)
+            self._current = None
+
+    def store_next(self) -> str | None:
+        """Store the segment that was sealed first and return its key; None when there is none.
+
+        Raises:
+            StorageError: the store refused it; it stays in the spool.
+
+        """
+        if not self._sealed:
+            return None
+        # Not behind the lock: it can take a minute, and others are committed meanwhile.
+        writer = self._sealed[0]
+        self._storage.put(writer.path, writer.key)
+        writer.path.unlink(missing_ok=True)
+        writer.close()
+        with self._lock:
+            del self._sealed[0]
+        return writer.key
 
     def store(self) -> int:
         """Store the sealed segments and return how many; those that fail stay.
@@ -129,12 +171,7 @@ class Spool:
 
         """
         stored = 0
-        while self._sealed:
-            writer = self._sealed[0]
-            self._storage.put(writer.path, writer.key)
-            writer.path.unlink(missing_ok=True)
-            writer.close()
-            del self._sealed[0]
+        while self.store_next() is not None:
             stored += 1
         return stored
 
@@ -151,6 +188,15 @@ class Spool:
                 with file:
                     if _is_ours(file, path):
                         yield from self._recover(path, file)
+
+    def left_behind(self) -> int:
+        """Count the segments that no process holds."""
+        count = 0
+        for path in segment_files(self._folder):
+            if file := _open(path):
+                with file:
+                    count += _is_ours(file, path)
+        return count
 
     def _recover(self, path: Path, file: BinaryIO) -> Iterator[Recovered]:
         data = file.read()
@@ -186,6 +232,10 @@ class Spool:
         except OSError as error:
             # The lines that made it full are durable: whoever waits for them must not hear this.
             logger.warning("A full segment stays open: %s", error)
+
+    def _is_full(self, segment: SegmentWriter) -> bool:
+        is_large = 0 < self._segment_bytes <= segment.text
+        return is_large or segment.records >= self._segment_records
 
     def _create(self) -> SegmentWriter:
         name = f"{self._worker}-{ULID.from_timestamp(self._clock())}{_SUFFIX}"

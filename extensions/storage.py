@@ -77,6 +77,11 @@ def storage_from_settings(settings: BaseSettings) -> Storage:
     raise ValueError(f"ARCHIVE_URL is {shown!r}: give a folder or s3://bucket/prefix{hint}")
 
 
+def is_bucket(settings: BaseSettings) -> bool:
+    """Tell whether the archive lies in a bucket, so that nothing of it lies on this machine."""
+    return _BUCKET.fullmatch((settings.get("ARCHIVE_URL") or "").strip()) is not None
+
+
 def _open_bucket(settings: BaseSettings, bucket: str, prefix: str) -> Storage:
     try:
         # Only here: it takes a third of a second to import, and a folder does without it.

@@ -13,7 +13,7 @@ from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 
 from battles.arguments import ArgumentError, purpose_of
-from battles.console import archive_of, check_spider, complain_briefly
+from battles.console import archive_of, check_spider, complain_briefly, fail
 from battles.greeting import greeting, hide_start, is_greeted
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ class Command(crawl.Command):
         super().run(args, opts)
         if not self._ended_well():
             self.exitcode = 1
+        if left := self._segments_left():
+            folder = self._crawler.settings.get("SPOOL_DIR", ".scrapy/spool")
+            fail(
+                self,
+                f"{left} segments could not be stored and stay in {folder}: the next crawl that "
+                "starts here stores them",
+            )
+
+    def _segments_left(self) -> int:
+        stats = self._crawler.stats
+        return int(stats.get_value("spool/segments_left", 0)) if stats else 0
 
     def _create_crawler(self, spidercls: type[Spider] | str) -> Crawler:
         self._crawler = super()._create_crawler(spidercls)

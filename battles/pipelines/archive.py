@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from battles.records import encode
 from extensions.batch import Batcher
-from extensions.signals import work_blocked
+from extensions.lease import LeaseLostError, still_held
+from extensions.shipping import Shipping
+from extensions.signals import leaving, nothing_waits, work_blocked
 from extensions.spool import Spool
-from extensions.storage import StorageError, storage_from_settings
+from extensions.storage import is_bucket, storage_from_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
     from battles.items import Battle
     from extensions.segments import Location
 
-logger = logging.getLogger(__name__)
-
-_STORE_AGAIN, _STORE_AGAIN_MAX = 1.0, 60.0
-"""Seconds to wait after the store refused a segment; they double up to the second figure."""
+_BUCKET_AGE = 30.0
+"""Seconds that a segment stays open whose battles wait for the store."""
+_MOST_IN_WORK = 3
+"""Segments that may be on their way within `SCRAPER_SLOT_MAX_ACTIVE_SIZE`, where Scrapy stops."""
 _DISK_TRIES = 6
 """How often a batch is offered to a disk that refuses it, the waits between them doubling."""
 
@@ -48,21 +50,43 @@ def spool_from_settings(settings: BaseSettings) -> Spool:
     Settings:
         SPOOL_DIR (.scrapy/spool): where segments lie until they are stored. A durable disk.
         SEGMENT_RECORDS (500): battles in a segment.
+        SEGMENT_BYTES (16777216): bytes of its lines, before they are compressed.
 
     Raises:
         ValueError: the archive's address makes no sense.
 
     """
+    # Battles in work wait for their segment: it must be full before Scrapy takes no more of them.
+    most = settings.getint("SCRAPER_SLOT_MAX_ACTIVE_SIZE") // _MOST_IN_WORK
     return Spool(
         Path(settings.get("SPOOL_DIR", ".scrapy/spool")),
         storage_from_settings(settings),
         worker=f"{socket.gethostname()}-{os.getpid()}",
         segment_records=settings.getint("SEGMENT_RECORDS", 500),
+        segment_bytes=min(settings.getint("SEGMENT_BYTES", 16 * 1024**2), most),
     )
 
 
+def waits_for_store(settings: BaseSettings) -> bool:
+    """Tell whether a battle counts as archived only when its segment is in the store.
+
+    Settings:
+        ARCHIVE_DURABLE (store for a bucket, disk for a folder): where a battle must be before its
+            request is acknowledged: in the store, or on this machine's disk.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    default = "store" if is_bucket(settings) else "disk"
+    given = (settings.get("ARCHIVE_DURABLE") or default).strip().lower()
+    if given not in ("store", "disk"):
+        raise ValueError(f"ARCHIVE_DURABLE is {given!r}: give store or disk")
+    return given == "store"
+
+
 class ArchivePipeline:
-    """Returns an item when its bytes are on disk; segments go to the store when they are full.
+    """Returns an item when its bytes are durable: in the store, or on the disk of this machine.
 
     A store that is away is tried again, and meanwhile segments wait in the spool; when that is
     full, nothing new is begun until the store is back.
@@ -70,104 +94,95 @@ class ArchivePipeline:
     Settings:
         SEGMENT_FRAME_RECORDS (32): the most battles that are compressed and made durable at once.
         SEGMENT_COMMIT_DELAY (1.0): the longest a battle waits for others, in seconds.
+        SEGMENT_AGE (30.0 for a bucket, 0.0 for a folder): seconds after which a segment is closed
+            that is not full; 0: whenever it is.
         SPOOL_LIMIT (1073741824): bytes that may wait in the spool for the store.
     """
 
-    def __init__(
-        self,
-        spool: Spool,
-        crawler: Crawler,
-        *,
-        frame_records: int,
-        commit_delay: float,
-        limit: int,
-    ) -> None:
+    def __init__(self, spool: Spool, crawler: Crawler) -> None:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
+        settings = crawler.settings
         self._spool = spool
         self._crawler = crawler
         self._stats = crawler.stats
-        self._batch = Batcher(self._commit, size=frame_records, delay=commit_delay)
-        self._limit = limit
-        self._storing: asyncio.Task[None] | None = None
-        self._is_away = False
+        self._batch = Batcher(
+            self._commit,
+            size=settings.getint("SEGMENT_FRAME_RECORDS", 32),
+            delay=settings.getfloat("SEGMENT_COMMIT_DELAY", 1.0),
+        )
+        self._waits = waits_for_store(settings)
+        is_timed = self._waits or is_bucket(settings)
+        self._shipping = Shipping(
+            spool,
+            age=settings.getfloat("SEGMENT_AGE", _BUCKET_AGE if is_timed else 0.0),
+            limit=settings.getint("SPOOL_LIMIT", 1024**3),
+            block=partial(self._block, by="store"),
+            count=self._stats.inc_value,
+        )
         self._is_leaving = asyncio.Event()
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> ArchivePipeline:
-        settings = crawler.settings
-        return cls(
-            spool_from_settings(settings),
-            crawler,
-            frame_records=settings.getint("SEGMENT_FRAME_RECORDS", 32),
-            commit_delay=settings.getfloat("SEGMENT_COMMIT_DELAY", 1.0),
-            limit=settings.getint("SPOOL_LIMIT", 1024**3),
-        )
+        pipeline = cls(spool_from_settings(crawler.settings), crawler)
+        crawler.signals.connect(pipeline.hurry, nothing_waits)
+        crawler.signals.connect(pipeline.leave, leaving)
+        return pipeline
 
     async def process_item(self, item: Battle) -> Archived:
         location = await self._write(item)
-        if self._spool.waiting and self._storing is None:
-            self._storing = asyncio.create_task(self._store())
-        self._heed_limit()
+        self._shipping.committed(location.segment)
+        if self._waits:
+            await self._shipping.stored(location.segment)
         return Archived(item, location)
+
+    def hurry(self) -> None:
+        """Store what others wait for to end; a crawl that goes on for ever keeps its pace."""
+        if not getattr(self._crawler.spider, "is_watching", False):
+            self._shipping.close_now()
+
+    def leave(self) -> None:
+        """Store what is here, and give up what the store refuses: the crawl ends."""
+        self._is_leaving.set()
+        self._shipping.leave()
 
     async def close_spider(self) -> None:
         self._is_leaving.set()
-        if self._storing is not None:
-            await self._storing
-        self._spool.seal()
-        await self._store()
+        if left := await self._shipping.close():
+            self._stats.inc_value("spool/segments_left", left)
 
     async def _write(self, item: Battle) -> Location:
-        """Make a battle durable, and be patient with a disk that is full.
+        """Make a battle durable on the disk, and be patient with one that is full.
 
         Raises:
             OSError: it stays full.
+            LeaseLostError: another worker has the battle by now.
 
         """
         for n in range(_DISK_TRIES):
             try:
                 location = await self._batch.submit(item)
             except OSError as error:
-                self._block(f"the disk refuses: {error}")
+                self._block(f"the disk refuses: {error}", by="disk")
                 if n == _DISK_TRIES - 1:
                     raise
                 await self._pause(2.0**n)
             else:
                 if n:
-                    self._block("")
+                    self._block("", by="disk")
+                if location is None:
+                    raise LeaseLostError(f"{item.id} is another worker's by now")
                 return location
         raise AssertionError
 
-    def _commit(self, battles: Sequence[Battle]) -> list[Location]:
-        return self._spool.commit([encode(battle) for battle in battles])
+    def _commit(self, battles: Sequence[Battle]) -> list[Location | None]:
+        """Write those that are still this worker's; None for the others."""
+        held = still_held([battle.lease for battle in battles])
+        ours = [encode(battle) for battle, is_held in zip(battles, held, strict=True) if is_held]
+        locations = iter(self._spool.commit(ours) if ours else [])
+        return [next(locations) if is_held else None for is_held in held]
 
-    async def _store(self) -> None:
-        """Store what is full; what the store refuses stays in the spool and is tried again."""
-        pause = _STORE_AGAIN
-        while not await self._store_once() and not self._is_leaving.is_set():
-            self._is_away = True
-            self._heed_limit()
-            await self._pause(pause)
-            pause = min(2 * pause, _STORE_AGAIN_MAX)
-        self._storing, self._is_away = None, False
-        self._block("")
-
-    def _heed_limit(self) -> None:
-        if self._is_away and self._spool.size >= self._limit:
-            self._block(f"the store is away and {self._spool.size} bytes wait in the spool")
-
-    async def _store_once(self) -> bool:
-        try:
-            stored = await asyncio.to_thread(self._spool.store)
-        except StorageError as error:
-            self._stats.inc_value("archive/store_failed")
-            logger.error("%d segments wait in the spool: %s", self._spool.waiting, error)  # noqa: TRY400 -- the line says it all
-            return False
-        self._stats.inc_value("archive/segments_stored", stored)
-        return True
-
-    def _block(self, reason: str) -> None:
-        self._crawler.signals.send_catch_log(work_blocked, reason=reason, by="archive")
+    def _block(self, reason: str, *, by: str) -> None:
+        self._crawler.signals.send_catch_log(work_blocked, reason=reason, by=by)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -57,7 +57,7 @@ def test_a_stored_battle_that_also_died_is_told_twice(told, queue, archive, batt
     archive.keep(battles[:1])
     queue.commit([Add(2, {"url": f"{SITE}/{battles[0].id}.json"})])
     _, [leased] = queue.lease(1)
-    letter = write_letter(leased, Failure("HTTP 500"), attempts=9, queued_at=1.0, now=2.0)
+    letter = write_letter(leased, Failure("HTTP 500"), attempts=9, now=2.0)
     queue.commit([Bury(leased, letter)])
 
     stored, dead = told(battles[0].id)

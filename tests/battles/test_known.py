@@ -6,10 +6,14 @@ from dataclasses import replace
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from scrapy import Request
+from scrapy.exceptions import IgnoreRequest
 from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
-from battles.known import KnownBattlesMiddleware
+from battles.known import KnownBattlesMiddleware, RedeliveredBattlesMiddleware
+from extensions.lease import Lease
+from extensions.queue import Done, Leased
+from tests.battles.conftest import FETCHED_AT
 
 SITE = "https://replay.example"
 
@@ -109,3 +113,75 @@ def test_nothing_goes_on_when_the_index_cannot_be_asked(middleware, battles):
 
     with pytest.raises(RedisConnectionError):
         passed(middleware, search, battle_request(battles[0].id))
+
+
+def test_a_battle_knows_the_lease_of_its_request(middleware, battles):
+    lease = Lease(Leased(2, "1-0", {}))
+    request = battle_request(battles[0].id, queue_lease=lease)
+
+    async def collect() -> list:
+        response = Response(SITE, request=request)
+
+        async def yielded():
+            yield battles[0]
+
+        return [output async for output in middleware.process_spider_output(response, yielded())]
+
+    [battle] = asyncio.run(collect())
+
+    assert battle.lease is lease
+    battle.lease = None
+
+
+# --- What is delivered again ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def redelivered(redis_url):
+    crawler = get_crawler(settings_dict={"REDIS_URL": redis_url})
+    return RedeliveredBattlesMiddleware.from_crawler(crawler)
+
+
+def delivered(battle_id: str, *, deliveries: int = 2, queued_at: int = FETCHED_AT) -> Request:
+    lease = Lease(Leased(2, f"{queued_at * 1000}-0", {}, deliveries))
+    lease.request = battle_request(battle_id, queue_lease=lease)
+    return lease.request
+
+
+def test_what_a_dead_worker_archived_is_not_fetched_and_counts_as_archived(
+    redelivered, archive, battles
+):
+    archive.keep(battles[:1])
+    request = delivered(battles[0].id)
+
+    with pytest.raises(IgnoreRequest):
+        asyncio.run(redelivered.process_request(request))
+
+    lease = request.meta["queue_lease"]
+    assert lease.operation() == Done(lease.leased, "archived")
+
+
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        pytest.param(lambda battle_id: delivered(battle_id, deliveries=1), id="delivered once"),
+        pytest.param(
+            lambda battle_id: delivered(battle_id, queued_at=FETCHED_AT + 1), id="asked for anew"
+        ),
+        pytest.param(battle_request, id="not from the queue"),
+    ],
+)
+def test_all_else_is_fetched(redelivered, archive, battles, request_of):
+    archive.keep(battles[:1])
+
+    assert asyncio.run(redelivered.process_request(request_of(battles[0].id))) is None
+
+
+def test_what_is_not_archived_is_fetched_however_often_it_is_delivered(redelivered, battles):
+    assert asyncio.run(redelivered.process_request(delivered(battles[0].id))) is None
+
+
+def test_a_battle_without_an_end_is_fetched(redelivered, archive, battles):
+    archive.keep([replace(battles[0], ended=None)])
+
+    assert asyncio.run(redelivered.process_request(delivered(battles[0].id))) is None

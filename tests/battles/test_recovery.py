@@ -78,9 +78,6 @@ def test_a_line_that_is_no_battle_keeps_no_other_from_being_found(start, archive
 def test_a_store_that_refuses_is_told_and_tried_again_at_the_next_start(
     start, archive, battles, monkeypatch, caplog
 ):
-    def refuse(*_arguments):
-        raise StorageError("the bucket is gone")
-
     leave(archive, battles[:1])
     with monkeypatch.context() as patch, caplog.at_level(logging.ERROR):
         patch.setattr("extensions.storage.FolderStorage.put", refuse)
@@ -92,3 +89,58 @@ def test_a_store_that_refuses_is_told_and_tried_again_at_the_next_start(
     assert first == []
     assert "What a crash left stays in the spool: the bucket is gone" in caplog.text
     assert len(list(archive.storage.keys("raw/"))) == 1
+
+
+@pytest.fixture
+def end(crawler):
+    """Close the spider."""
+    spider = Spider("any")
+
+    def close_spider() -> None:
+        asyncio.run(
+            crawler.signals.send_catch_log_async(
+                signals.spider_closed, spider=spider, reason="finished"
+            )
+        )
+
+    return close_spider
+
+
+def test_what_the_store_refused_at_the_start_is_tried_again_at_the_end(
+    start, end, crawler, archive, battles, monkeypatch
+):
+    leave(archive, battles[:2])
+    with monkeypatch.context() as patch:
+        patch.setattr("extensions.storage.FolderStorage.put", refuse)
+        start()
+
+    end()
+
+    assert len(archive.index) == 2
+    assert crawler.stats.get_value("spool/segments_left") is None
+
+
+def test_what_stays_in_the_spool_is_counted(start, end, crawler, archive, battles, monkeypatch):
+    leave(archive, battles[:2])
+    leave(archive, battles[2:3])
+    monkeypatch.setattr("extensions.storage.FolderStorage.put", refuse)
+    start()
+
+    end()
+
+    assert crawler.stats.get_value("spool/segments_left") == 2
+
+
+def test_battles_are_indexed_when_their_segment_is_in_the_store(
+    start, archive, battles, monkeypatch
+):
+    leave(archive, battles[:2])
+    monkeypatch.setattr("extensions.storage.FolderStorage.put", refuse)
+
+    start()
+
+    assert len(archive.index) == 0
+
+
+def refuse(*_arguments):
+    raise StorageError("the bucket is gone")

@@ -10,11 +10,11 @@ from twisted.python.failure import Failure as TwistedFailure
 from extensions.dead_letters import DeadLetterError, Failure, write_letter
 from extensions.queue import Leased
 
-LEASED = Leased(2, "1795294032123-0", {b"url": b"http://site/", b"meta": "é".encode()}, 3)
+LEASED = Leased(2, "10400-0", {b"url": b"http://site/", b"meta": "é".encode()}, 3)
 
 
 def letter_of(leased: Leased = LEASED, failure: Failure = Failure("why")) -> dict:  # noqa: B008 -- frozen
-    return write_letter(leased, failure, attempts=2, queued_at=10.4, now=20.6)
+    return write_letter(leased, failure, attempts=2, now=20.6)
 
 
 def test_a_letter_holds_what_is_needed_to_understand_and_to_repeat():

@@ -36,6 +36,8 @@ class StubQueue:
         self.watchers = 0
         self.effect = True
         self.opened = 0
+        self.taken: set[str] = set()
+        """Leases that another worker has taken over."""
         self.errors: list[Exception] = []
         """What the next calls raise."""
 
@@ -50,10 +52,11 @@ class StubQueue:
         self.commits.append(list(operations))
         return [self.effect] * len(operations)
 
-    def renew(self, held: list[Leased]) -> None:
+    def renew(self, held: list[Leased]) -> list[Leased]:
         self.call("renew")
         if held:
             self.renewed.append([one.id for one in held])
+        return [one for one in held if one.id in self.taken]
 
     def lease(self, count: int) -> tuple[State, list[Leased]]:
         self.call("lease")
@@ -87,6 +90,7 @@ class StubEngine:
         self.counts: Counter[str] = Counter()
         self.looks: list[int] = []
         self.losses = 0
+        self.lost_ids: list[str] = []
         self.wakes = 0
 
     def collect(self) -> list[Operation]:
@@ -107,6 +111,9 @@ class StubEngine:
 
     def lost(self) -> None:
         self.losses += 1
+
+    def lost_leases(self, lost: list[Leased]) -> None:
+        self.lost_ids += [one.id for one in lost]
 
 
 class Rig:
@@ -342,6 +349,34 @@ def test_leases_are_renewed_three_times_in_a_lease(run):
         rig.clock.now += 0.2
         await rig.turn(2)
         assert (early, rig.queue.renewed) == ([], [["working", "waiting"]])
+
+    run(scene)
+
+
+def test_leases_that_another_worker_took_over_are_left_to_it(run):
+    async def scene(rig):
+        rig.engine.working = [entry("working")]
+        rig.queue.waiting.extend([entry("waiting"), entry("other")])
+        await rig.turn(2)
+        rig.queue.taken = {"working", "waiting"}
+        rig.clock.now += LEASE
+        await rig.turn(2)
+        assert rig.engine.lost_ids[:1] == ["working"]
+        assert rig.take(3) == ["other"]
+
+    run(scene)
+
+
+def test_what_nobody_has_any_more_since_redis_lost_it_goes_on_here(run):
+    async def scene(rig):
+        rig.engine.working = [entry("working")]
+        await rig.turn(2)
+        rig.queue.taken, rig.queue.epoch = {"working"}, "second"
+        rig.clock.now += LEASE
+        await rig.turn(2)
+        assert rig.engine.losses == 1
+        assert rig.engine.lost_ids == []
+        rig.queue.taken = set()
 
     run(scene)
 

@@ -24,7 +24,7 @@ def queue(redis, clock) -> RequestQueue:
 def bury(queue: RequestQueue, url: str = URL, **changes) -> None:
     queue.commit([add(url, 1)])
     _, [leased] = queue.lease(1)
-    letter = write_letter(leased, Failure("HTTP 500"), attempts=1, queued_at=1.0, now=2.0)
+    letter = write_letter(leased, Failure("HTTP 500"), attempts=1, now=2.0)
     queue.commit([Bury(leased, letter | changes)])
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
 from extensions.dead_letters import Failure, write_letter
@@ -29,7 +31,7 @@ def add(url: str = "u", lane: int = 2, *, seen=None, delay: float = 0.0, watcher
 
 
 def bury(leased: Leased, **changes) -> Bury:
-    letter = write_letter(leased, Failure("why"), attempts=1, queued_at=1.0, now=2.0)
+    letter = write_letter(leased, Failure("why"), attempts=1, now=2.0)
     return Bury(leased, letter | changes)
 
 
@@ -695,14 +697,66 @@ def _commands(redis, act) -> list[dict]:
         ]
 
 
-def test_a_lease_that_another_took_is_not_held(worker, redis):
+@pytest.fixture
+def stands_still(monkeypatch):
+    """Have this process have stood still for longer than a lease lasts."""
+
+    def stand() -> None:
+        now = time.monotonic()
+        monkeypatch.setattr("extensions.queue.time.monotonic", lambda: now + 31.0)
+
+    return stand
+
+
+def test_a_worker_that_stood_still_asks_which_leases_it_has(worker, redis, stands_still):
     ann, bob = worker("ann"), worker("bob")
     ann.commit([add(), add()])
     _, leased = ann.lease(2)
+    ann.renew(leased)
     redis.xclaim(KEYS.lanes[1], GROUP, "bob", 0, [leased[0].id])
 
+    before = ann.holds(leased)
+    stands_still()
+
+    assert before == [True, True]
     assert ann.holds(leased) == [False, True]
     assert bob.holds(leased) == [True, False]
+
+
+def test_a_renewal_of_nothing_says_nothing_of_what_is_held(worker, redis, stands_still):
+    ann = worker("ann")
+    ann.commit([add()])
+    _, leased = ann.lease(1)
+    ann.renew(leased)
+    redis.xclaim(KEYS.lanes[1], GROUP, "bob", 0, [leased[0].id])
+    stands_still()
+
+    ann.renew([])
+
+    assert ann.holds(leased) == [False]
+
+
+def test_a_lease_counts_as_held_while_nobody_can_be_asked(worker, monkeypatch):
+    ann = worker("ann")
+    ann.commit([add()])
+    _, leased = ann.lease(1)
+
+    def refuse(_held):
+        raise RedisConnectionError("away")
+
+    monkeypatch.setattr(ann, "_are_pending", refuse)
+
+    assert ann.holds(leased) == [True]
+
+
+def test_a_renewal_says_what_others_took_over(worker, redis):
+    ann = worker("ann")
+    ann.commit([add(), add(), add()])
+    _, leased = ann.lease(3)
+    redis.xclaim(KEYS.lanes[1], GROUP, "bob", 0, [leased[1].id])
+
+    assert ann.renew(leased) == [leased[1]]
+    assert ann.renew([leased[0]]) == []
 
 
 def test_a_commit_that_fails_takes_nothing_out(queue, redis):

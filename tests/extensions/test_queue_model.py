@@ -252,7 +252,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         leased = self.pick(number)
         fields = {name.decode(): value.decode() for name, value in leased.fields.items()}
-        letter = write_letter(leased, Failure("why"), attempts=1, queued_at=1.0, now=2.0)
+        letter = write_letter(leased, Failure("why"), attempts=1, now=2.0)
         endings: dict[str, list[Operation]] = {
             "archived": [Done(leased, "archived")],
             "followed": [added, Done(leased, "followed"), added],

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
 from extensions.keys import QueueKeys
-from extensions.lease import LeaseLostError, NotStoredError
+from extensions.lease import LeaseLostError, NotStoredError, still_held
 from extensions.queue import GROUP, Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
@@ -221,6 +221,20 @@ def test_it_is_told_when_nothing_waits_anywhere(run, queued, downloading, told):
         heard.clear()
         rig.scheduler.look(rig.status)
         assert len(heard) == told
+
+    run(scene)
+
+
+def test_as_long_as_more_is_being_discovered_something_waits(run):
+    heard = []
+
+    async def scene(rig):
+        rig.crawler.signals.connect(lambda: heard.append(1), nothing_waits, weak=False)
+        await rig.begin(priority=1)
+        await rig.committed()
+        heard.clear()
+        rig.scheduler.look(rig.status)
+        assert heard == []
 
     run(scene)
 
@@ -668,6 +682,21 @@ def test_an_item_whose_lease_is_lost_is_the_others(run, other):
     status = rig.status
     assert (status.total("leased"), status.dead_letters, status.imbalance()) == (1, 0, 0)
     assert rig.stat("queue/leases_lost") == 1
+
+
+def test_what_others_took_over_meanwhile_is_left_to_them(run, other):
+    async def scene(rig):
+        request = await rig.begin()
+        [taken] = await take_over(rig)
+        rig.scheduler.lost_leases([taken])
+        assert still_held([request.meta["queue_lease"]]) == [False]
+        rig.send(signals.item_scraped, item={}, response=rig.respond(request))
+        await rig.finish(request)
+        assert other.holds([taken]) == [True]
+
+    rig = run(scene)
+
+    assert (rig.status.total("leased"), rig.status.imbalance()) == (1, 0)
 
 
 async def take_over(rig) -> list:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from ulid import ULID
@@ -160,6 +161,75 @@ def test_an_open_segment_is_closed_on_demand(spool_of, storage):
 
     assert spool.store() == 1
     assert lines_of(storage) == LINES[:2]
+
+
+def test_only_the_segment_of_a_key_is_closed(spool_of):
+    spool = spool_of()
+    [location] = spool.commit(LINES[:1])
+
+    spool.seal("raw/another")
+    before = spool.open_key
+    spool.seal(location.segment)
+
+    assert (before, spool.open_key, spool.waiting) == (location.segment, None, 1)
+
+
+def test_a_segment_is_held_until_it_is_stored(spool_of):
+    spool = spool_of()
+    [location] = spool.commit(LINES[:1])
+    key = location.segment
+
+    held = [spool.holds(key)]
+    spool.seal()
+    held.append(spool.holds(key))
+    stored = spool.store_next()
+    held.append(spool.holds(key))
+
+    assert held == [True, True, False]
+    assert (stored, spool.store_next()) == (key, None)
+
+
+def test_a_segment_is_closed_when_its_lines_have_so_many_bytes(tmp_path, storage, clock):
+    spool = Spool(
+        tmp_path / "spool",
+        storage,
+        worker="worker",
+        segment_records=100,
+        segment_bytes=100,
+        clock=clock,
+    )
+
+    spool.commit([b"x" * 99])
+    before = spool.waiting
+    spool.commit([b"x"])
+
+    assert (before, spool.waiting) == (0, 1)
+    spool.store()
+
+
+def test_lines_are_committed_while_a_segment_is_being_stored(spool_of, storage, monkeypatch):
+    spool = spool_of(segment_records=3)
+    spool.commit(LINES[:3])
+    put, meanwhile = storage.put, []
+
+    def slow_put(path, key):
+        thread = Thread(target=lambda: meanwhile.append(spool.commit(LINES[3:4])))
+        thread.start()
+        thread.join(10)
+        put(path, key)
+
+    monkeypatch.setattr(storage, "put", slow_put)
+    spool.store_next()
+
+    assert len(meanwhile) == 1
+
+
+def test_what_is_left_behind_is_what_nobody_holds(spool_of):
+    leave_behind(spool_of)
+    spool = spool_of()
+    spool.commit(LINES[:1])
+
+    assert spool.left_behind() == 1
 
 
 def test_closing_nothing_does_nothing(spool_of):

@@ -224,8 +224,7 @@ def test_what_a_lost_spool_held_is_fetched_again(fleet_of):
     lost = fleet.searched()
     shutil.rmtree(fleet.folder / "spool")
 
-    fleet.run("reindex", "--yes")
-    fleet.run("queue", "purge", "--yes")
+    fleet.run("verify", "--refetch")
     fleet.crawl()
 
     assert lost

@@ -26,8 +26,9 @@ SITE = "http://127.0.0.1:8000"
 class StubProcess:
     """Runs no crawl, and says that it ended as the test wants it to."""
 
-    def __init__(self, reason: str | None) -> None:
+    def __init__(self, reason: str | None, **stats: int) -> None:
         self.reason = reason
+        self.stats = stats
         self.bootstrap_failed = False
         self.crawled: list[tuple[object, dict[str, str]]] = []
 
@@ -42,13 +43,15 @@ class StubProcess:
     def start(self) -> None:
         if self.reason is not None:
             self.crawler.stats.set_value("finish_reason", self.reason)
+        for name, value in self.stats.items():
+            self.crawler.stats.set_value(name, value)
 
 
 @pytest.fixture
 def crawl(places):
     """Run the command as far as the crawl itself."""
 
-    def run(reason: str | None = "finished", **settings: str) -> Command:
+    def run(reason: str | None = "finished", left: int = 0, **settings: str) -> Command:
         command = Command()
         command.settings = get_project_settings()
         command.settings.setdict({**places, "SHOWDOWN_REPLAY_URL": SITE, **settings})
@@ -58,7 +61,7 @@ def crawl(places):
             ["replays", "-a", "formats=gen9ou", "-a", "limit=5"]
         )
         command.process_options(words, options)
-        command.crawler_process = StubProcess(reason)
+        command.crawler_process = StubProcess(reason, **{"spool/segments_left": left})
         command.run(words, options)
         return command
 
@@ -86,6 +89,15 @@ def test_a_crawl_is_run_with_its_arguments(crawl):
 )
 def test_the_exit_status_says_whether_the_crawl_ended_well(crawl, reason, status):
     assert crawl(reason).exitcode == status
+
+
+def test_a_crawl_that_leaves_segments_behind_says_how_many_and_where(crawl, capsys):
+    assert crawl(left=2).exitcode == 1
+
+    assert capsys.readouterr().err == (
+        "2 segments could not be stored and stay in .scrapy/spool: the next crawl that starts here "
+        "stores them\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from battles.pipelines.archive import Archived, ArchivePipeline, spool_from_settings
+from battles.pipelines.archive import (
+    Archived,
+    ArchivePipeline,
+    spool_from_settings,
+    waits_for_store,
+)
 from battles.records import encode
+from extensions.lease import Lease, LeaseLostError, NotStoredError
+from extensions.queue import Leased
 from extensions.segments import read_frame
-from extensions.signals import work_blocked
+from extensions.shipping import Shipping
+from extensions.signals import leaving, nothing_waits, work_blocked
 from extensions.spool import Spool, read_spooled
 from extensions.storage import FolderStorage, StorageError
+from tests.extensions.waiting import until
 
 
 @pytest.fixture
@@ -63,6 +74,7 @@ def pauses(monkeypatch):
         await asyncio.sleep(0)
 
     monkeypatch.setattr(ArchivePipeline, "_pause", pause)
+    monkeypatch.setattr(Shipping, "_pause", pause)
     return pauses
 
 
@@ -88,8 +100,7 @@ def store(monkeypatch):
 
 async def together(pipeline: ArchivePipeline, battles) -> list[Archived]:
     archived = await asyncio.gather(*map(pipeline.process_item, battles), return_exceptions=True)
-    if pipeline._storing is not None:
-        await pipeline._storing
+    await until(lambda: pipeline._shipping._shipping is None)
     return archived
 
 
@@ -175,7 +186,7 @@ def test_the_end_of_the_crawl_waits_for_what_is_being_stored(pipeline_of, archiv
 
     async def crawl():
         await asyncio.gather(*map(pipeline.process_item, battles[:2]))
-        is_storing = pipeline._storing is not None
+        is_storing = pipeline._shipping._shipping is not None
         await pipeline.close_spider()
         return is_storing
 
@@ -235,6 +246,169 @@ def test_a_crawl_that_ends_while_the_store_is_away_leaves_segments_in_the_spool(
     asyncio.run(crawl())
 
     assert len(list(archive.spools.iterdir())) == 1
+    assert pipeline._stats.get_value("spool/segments_left") == 1
+
+
+# --- Durable when it is in the store --------------------------------------------------------------
+
+STORE = {"ARCHIVE_DURABLE": "store"}
+
+
+async def working(pipeline: ArchivePipeline, battles) -> list[asyncio.Task]:
+    """Have the pipeline work on battles until their bytes are on the disk."""
+    tasks = [asyncio.create_task(pipeline.process_item(battle)) for battle in battles]
+    await until(lambda: pipeline._shipping._waiting)
+    return tasks
+
+
+def test_a_battle_goes_on_when_its_segment_is_in_the_store(pipeline_of, archive, battles):
+    pipeline = pipeline_of(SEGMENT_RECORDS=2, **STORE)
+
+    async def crawl():
+        first, *_ = await working(pipeline, battles[:1])
+        waited = not first.done()
+        await pipeline.process_item(battles[1])
+        return waited, (await first).location.segment
+
+    waited, key = asyncio.run(crawl())
+
+    assert waited
+    assert list(archive.storage.keys("raw/")) == [key]
+
+
+def test_a_segment_that_is_old_enough_is_stored_though_it_is_not_full(
+    pipeline_of, archive, battles
+):
+    pipeline = pipeline_of(SEGMENT_AGE=0.01, **STORE)
+
+    archived = asyncio.run(together(pipeline, battles[:3]))
+
+    assert list(archive.storage.keys("raw/")) == [archived[0].location.segment]
+
+
+def test_a_segment_of_many_bytes_is_stored_though_it_holds_few_battles(
+    pipeline_of, archive, battles
+):
+    pipeline = pipeline_of(SEGMENT_BYTES=1, SEGMENT_FRAME_RECORDS=2, **STORE)
+
+    asyncio.run(together(pipeline, battles[:6]))
+
+    assert len(list(archive.storage.keys("raw/"))) == 3
+
+
+@pytest.mark.parametrize(("is_watching", "is_stored"), [(False, True), (True, False)])
+def test_what_the_end_waits_for_is_stored_at_once_unless_there_is_none(
+    pipeline_of, battles, is_watching, is_stored
+):
+    pipeline = pipeline_of(**STORE)
+    pipeline._crawler.spider = SimpleNamespace(is_watching=is_watching)
+
+    async def crawl():
+        [task] = await working(pipeline, battles[:1])
+        pipeline._crawler.signals.send_catch_log(nothing_waits)
+        await asyncio.sleep(0.1)
+        was_stored = task.done()
+        pipeline._crawler.signals.send_catch_log(leaving)
+        await task
+        return was_stored
+
+    assert asyncio.run(crawl()) == is_stored
+
+
+def test_a_crawl_that_is_told_to_end_stores_what_it_has(pipeline_of, archive, battles):
+    pipeline = pipeline_of(**STORE)
+
+    async def crawl():
+        tasks = await working(pipeline, battles[:3])
+        pipeline._crawler.signals.send_catch_log(leaving)
+        await asyncio.gather(*tasks)
+        await pipeline.close_spider()
+
+    asyncio.run(crawl())
+
+    assert len(list(archive.storage.keys("raw/"))) == 1
+    assert pipeline._stats.get_value("spool/segments_left") is None
+
+
+@pytest.mark.usefixtures("store")
+def test_a_crawl_that_ends_while_the_store_is_away_leaves_its_battles_to_others(
+    pipeline_of, archive, battles
+):
+    pipeline = pipeline_of(**STORE)
+
+    async def crawl():
+        tasks = await working(pipeline, battles[:2])
+        pipeline._crawler.signals.send_catch_log(leaving)
+        errors = await asyncio.gather(*tasks, return_exceptions=True)
+        late = await asyncio.gather(pipeline.process_item(battles[2]), return_exceptions=True)
+        await pipeline.close_spider()
+        return errors + late
+
+    errors = asyncio.run(crawl())
+
+    assert [type(error) for error in errors] == [NotStoredError] * 3
+    assert len(list(archive.spools.iterdir())) == 2
+    assert pipeline._stats.get_value("spool/segments_left") == 2
+
+
+def test_a_store_that_is_away_for_a_while_costs_no_battle(
+    pipeline_of, archive, battles, store, pauses
+):
+    pipeline = pipeline_of(SEGMENT_AGE=0.01, **STORE)
+    pauses.then(3, lambda: setattr(store, "refuses", False))
+
+    archived = asyncio.run(together(pipeline, battles[:2]))
+
+    assert [one.battle for one in archived] == battles[:2]
+    assert len(list(archive.storage.keys("raw/"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "waits"),
+    [
+        ({"ARCHIVE_URL": "data"}, False),
+        ({"ARCHIVE_URL": "s3://bucket/prefix"}, True),
+        ({"ARCHIVE_URL": "s3://bucket", "ARCHIVE_DURABLE": "disk"}, False),
+        ({"ARCHIVE_URL": "data", "ARCHIVE_DURABLE": "store"}, True),
+    ],
+)
+def test_a_bucket_is_waited_for_unless_told_otherwise(settings, waits):
+    assert waits_for_store(Settings(settings)) is waits
+
+
+def test_anything_else_than_store_or_disk_is_refused():
+    with pytest.raises(ValueError, match="ARCHIVE_DURABLE is 'tape': give store or disk"):
+        waits_for_store(Settings({"ARCHIVE_URL": "data", "ARCHIVE_DURABLE": "tape"}))
+
+
+# --- What is another worker's by now --------------------------------------------------------------
+
+
+def test_a_battle_whose_lease_is_lost_is_not_written(pipeline_of, battles, archive):
+    pipeline = pipeline_of()
+    lost = Lease(Leased(2, "1-0", {}), queue=SimpleNamespace(holds=lambda held: [True] * len(held)))
+    lost.is_lost = True
+    items = [replace(battles[0], lease=lost), battles[1]]
+
+    error, archived = asyncio.run(together(pipeline, items))
+
+    assert isinstance(error, LeaseLostError)
+    place = archived.location
+    data = read_spooled(archive.spools, place.segment, place.offset, place.length)
+    assert read_frame(data) == [encode(battles[1])]
+
+
+def test_a_frame_of_which_nothing_is_ours_is_not_begun(pipeline_of, battles, archive):
+    pipeline = pipeline_of()
+    lost = Lease(Leased(2, "1-0", {}), queue=SimpleNamespace(holds=lambda _held: [False]))
+
+    [error] = asyncio.run(together(pipeline, [replace(battles[0], lease=lost)]))
+
+    assert isinstance(error, LeaseLostError)
+    assert list(archive.spools.iterdir()) == []
+
+
+# --- Where it lies --------------------------------------------------------------------------------
 
 
 def test_an_archive_that_makes_no_sense_stops_the_crawl_before_it_begins(pipeline_of):
