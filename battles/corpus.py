@@ -41,7 +41,7 @@ class Corpus:
 
     def __init__(self, index: BattleIndex, storage: Storage, spool: Path) -> None:
         self.index = index
-        self._storage = storage
+        self.storage = storage
         self._spool = spool
 
     @classmethod
@@ -109,7 +109,7 @@ class Corpus:
         """
         rebuild = Rebuild(self.index)
         # A store that does not answer costs nothing.
-        next(self._storage.keys("raw/"), None)
+        next(self.storage.keys("raw/"), None)
         damaged: list[str] = []
         try:
             rebuild.begin()
@@ -155,8 +155,8 @@ class Corpus:
                 yield key_of(path), whole_frames(path.read_bytes())
 
     def _stored(self) -> Iterator[tuple[str, Iterable[Frame]]]:
-        for key in self._storage.keys("raw/"):
-            yield key, read_segment(self._storage.read_all(key))
+        for key in self.storage.keys("raw/"):
+            yield key, read_segment(self.storage.read_all(key))
 
     def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
         start = run[0][1]
@@ -173,7 +173,7 @@ class Corpus:
 
     def _bytes(self, segment: str, offset: int, length: int) -> bytes:
         try:
-            return self._storage.read(segment, offset, length)
+            return self.storage.read(segment, offset, length)
         except MissingError:
             pass
         try:
@@ -182,9 +182,9 @@ class Corpus:
             pass
         try:
             # It moved from the spool to the store between the two looks.
-            return self._storage.read(segment, offset, length)
+            return self.storage.read(segment, offset, length)
         except MissingError as error:
-            if next(self._storage.keys("raw/"), None) is None:
+            if next(self.storage.keys("raw/"), None) is None:
                 raise CorpusError(
                     f"the store is empty, while the index holds {len(self.index)} battles: check "
                     "ARCHIVE_URL"
