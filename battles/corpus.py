@@ -87,19 +87,19 @@ class Corpus:
         rows = list(self.index.search(query))
         return (battle for battle in self.read(rows) if _fits(battle, query))
 
-    def read(self, rows: Iterable[Row]) -> Iterator[Battle]:
+    def read(self, rows: Iterable[Row], *, may_be_empty: bool = False) -> Iterator[Battle]:
         """Read battles, each frame once, in the order in which they are stored.
 
         What cannot be read is passed over, and added to `unreadable`.
 
         Raises:
-            CorpusError: the store holds nothing at all.
+            CorpusError: the store holds nothing at all, and that is not to be expected.
 
         """
         places = sorted(_place(row) for row in rows)
         for segment, in_segment in groupby(places, key=lambda place: place[0]):
             for run in _runs(list(in_segment)):
-                yield from self._read_run(segment, run)
+                yield from self._read_run(segment, run, may_be_empty=may_be_empty)
 
     def why_nothing(self, query: Query) -> str:
         """Say in a line why a search found nothing."""
@@ -179,11 +179,13 @@ class Corpus:
         for key in self.storage.keys("raw/"):
             yield key, salvage(self.storage.read_all(key)), True
 
-    def _read_run(self, segment: str, run: list[_Place]) -> Iterator[Battle]:
+    def _read_run(self, segment: str, run: list[_Place], *, may_be_empty: bool) -> Iterator[Battle]:
         start = run[0][1]
         try:
             data = self._bytes(segment, start, max(end for _, _, end, _, _ in run) - start)
         except MissingError as error:
+            if not may_be_empty:
+                self._check_store()
             self.unreadable.update((id, str(error)) for *_, id in run)
             return
         for (offset, end), places in groupby(run, key=lambda place: place[1:3]):
@@ -196,6 +198,14 @@ class Corpus:
                     yield _battle(frame, line, id)
                 except ValueError as error:
                     self.unreadable[id] = f"{segment} at {offset}: {error}"
+
+    def _check_store(self) -> None:
+        """Refuse to take battles for lost when it is the store's address that is wrong."""
+        if next(self.storage.keys("raw/"), None) is None:
+            raise CorpusError(
+                f"the store is empty, while the index holds {len(self.index)} battles: check "
+                "ARCHIVE_URL"
+            )
 
     def _bytes(self, segment: str, offset: int, length: int) -> bytes:
         try:
@@ -210,11 +220,6 @@ class Corpus:
             # It moved from the spool to the store between the two looks.
             return self.storage.read(segment, offset, length)
         except MissingError as error:
-            if next(self.storage.keys("raw/"), None) is None:
-                raise CorpusError(
-                    f"the store is empty, while the index holds {len(self.index)} battles: check "
-                    "ARCHIVE_URL"
-                ) from None
             raise MissingError(
                 f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
                 "or is gone"

@@ -42,7 +42,7 @@ class Verification:
     """The rows of those."""
 
 
-def verify(corpus: Corpus) -> Generator[str, None, Verification]:
+def verify(corpus: Corpus, *, may_be_empty: bool = False) -> Generator[str, None, Verification]:
     """Read every segment, then every battle of the index that was in none of them.
 
     Yields:
@@ -50,7 +50,7 @@ def verify(corpus: Corpus) -> Generator[str, None, Verification]:
 
     Raises:
         StorageError: the store does not answer.
-        CorpusError: the store is empty and the index is not.
+        CorpusError: the store is empty and the index is not, unless that may be.
 
     """
     found = Verification()
@@ -65,7 +65,7 @@ def verify(corpus: Corpus) -> Generator[str, None, Verification]:
     others = (row for row in corpus.index.rows() if fingerprint(row.id) not in seen)
     found.battles = len(seen)
     while chunk := list(islice(others, _AT_ONCE)):
-        found.battles += sum(1 for _ in corpus.read(chunk))
+        found.battles += sum(1 for _ in corpus.read(chunk, may_be_empty=may_be_empty))
         found.rows += [row for row in chunk if row.id in corpus.unreadable]
     found.missing = {row.id: corpus.unreadable[row.id] for row in found.rows}
     return found

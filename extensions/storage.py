@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
+from errno import EDQUOT, EIO, ENOSPC, ESTALE, ETIMEDOUT
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,6 +23,9 @@ _BUCKET = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]+)(?:/(.*))?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 """How a URL begins; a folder of such a name is given as `./name`."""
 
+_MAY_PASS = (EDQUOT, EIO, ENOSPC, ESTALE, ETIMEDOUT)
+"""What a disk complains of that is full, or a server of files that is away."""
+
 
 class StorageError(Exception):
     """Raised when the store cannot be reached or refuses; asking again later may help."""
@@ -29,8 +35,21 @@ class MissingError(StorageError):
     """Raised when the store holds no such file."""
 
 
+class RefusedError(StorageError):
+    """Raised when the store refuses for a reason that waiting does not mend."""
+
+
 class Storage(Protocol):
     """Where segments lie for good; every method raises StorageError when the store refuses."""
+
+    def check(self) -> None:
+        """Make sure that files can be stored; no key is added.
+
+        Raises:
+            RefusedError: surely not.
+            StorageError: the store does not answer.
+
+        """
 
     def put(self, path: Path, key: str) -> None:
         """Store a local file under the key; when this returns it is durable."""
@@ -92,7 +111,7 @@ def _open_bucket(settings: BaseSettings, bucket: str, prefix: str) -> Storage:
         raise ValueError(
             "ARCHIVE_URL names a bucket, for which boto3 is needed: pip install 'battles[s3]'"
         ) from None
-    return S3Storage(s3_client(settings), bucket, prefix)
+    return S3Storage(partial(s3_client, settings), bucket, prefix)
 
 
 class FolderStorage:
@@ -100,6 +119,18 @@ class FolderStorage:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+
+    def check(self) -> None:
+        probe = self._root / f".probe-{os.getpid()}-{secrets.token_hex(4)}"
+        try:
+            _make_folder(self._root)
+            _write_and_remove(probe)
+        except OSError as error:
+            kind = StorageError if error.errno in _MAY_PASS else RefusedError
+            why = f"{error.strerror}: {error.filename or probe}"
+            raise kind(
+                f"nothing can be stored in {self._root}: {why}; check ARCHIVE_URL"
+            ) from error
 
     def put(self, path: Path, key: str) -> None:
         target = self._path(key)
@@ -147,6 +178,13 @@ class FolderStorage:
         if path.is_absolute() or ".." in path.parts or "\0" in key:
             raise StorageError(f"{key!r} leads out of {self._root}")
         return self._root / key
+
+
+def _write_and_remove(probe: Path) -> None:
+    try:
+        probe.write_bytes(b"probe")
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -2,35 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
-from extensions.storage import MissingError, StorageError
+from extensions.storage import MissingError, RefusedError, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef, ListObjectsV2RequestTypeDef
     from scrapy.settings import BaseSettings
 
 
-class S3Storage:
-    """Stores files as objects below a prefix of a bucket."""
+_WRONG_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidToken",
+        "SignatureDoesNotMatch",
+        "TokenRefreshRequired",
+    }
+)
+_STALE = _WRONG_CREDENTIALS | {"RequestExpired"}
+"""What a server complains of when the credentials were replaced meanwhile, or ran out."""
+_REFUSED = _WRONG_CREDENTIALS | {
+    "403",
+    "404",
+    "AccessDenied",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "InvalidBucketName",
+    "NoSuchBucket",
+    "PermanentRedirect",
+}
+"""What a server complains of that only another setting, or another permission, mends."""
+_NOT_ASKED = (NoCredentialsError, ParamValidationError, PartialCredentialsError)
+"""What boto3 refuses itself."""
+_ERRORS = (BotoCoreError, ClientError, OSError)
 
-    def __init__(self, client: S3Client, bucket: str, prefix: str) -> None:
-        self._client = client
+_PROBE = ".probe"
+"""An empty object that shows whether any can be stored; to delete it may not be allowed."""
+
+_T = TypeVar("_T")
+
+
+class S3Storage:
+    """Stores files as objects below a prefix of a bucket.
+
+    `connect` finds the credentials; when the server no longer takes them, it is called again.
+    """
+
+    def __init__(self, connect: Callable[[], S3Client], bucket: str, prefix: str) -> None:
+        self._connect = connect
+        self._client = connect()
+        self._lock = Lock()
         self._bucket = bucket
         self._prefix = f"{prefix.strip('/')}/".lstrip("/")
 
-    def put(self, path: Path, key: str) -> None:
+    def check(self) -> None:
+        key = self._prefix + _PROBE
         try:
+            self._act(lambda client: client.put_object(Bucket=self._bucket, Key=key, Body=b""))
+        except _ERRORS as error:
+            kind = RefusedError if _is_refusal(error) else StorageError
+            why = " ".join(str(error).split()).rstrip(".")
+            raise kind(
+                f"nothing can be stored in s3://{self._bucket}/{self._prefix}: {why}; "
+                "check ARCHIVE_URL and the AWS settings"
+            ) from error
+
+    def put(self, path: Path, key: str) -> None:
+        def put(client: S3Client) -> None:
             with path.open("rb") as file:
-                self._client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=file)
-        except (BotoCoreError, ClientError, OSError) as error:
+                client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=file)
+
+        try:
+            self._act(put)
+        except _ERRORS as error:
             raise self._error(key, error) from error
 
     def read(self, key: str, offset: int, length: int) -> bytes:
@@ -40,29 +101,64 @@ class S3Storage:
         return self._get(key, "bytes=0-")
 
     def keys(self, prefix: str) -> Iterator[str]:
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self._bucket, Prefix=self._prefix + prefix
-        )
+        wanted: ListObjectsV2RequestTypeDef = {
+            "Bucket": self._bucket,
+            "Prefix": self._prefix + prefix,
+        }
+        while True:
+            page = self._list(prefix, wanted)
+            keys = (entry["Key"].removeprefix(self._prefix) for entry in page.get("Contents", ()))
+            yield from (key for key in keys if key.rpartition("/")[2] != _PROBE)
+            if not page.get("IsTruncated"):
+                return
+            wanted["ContinuationToken"] = page["NextContinuationToken"]
+
+    def _list(self, prefix: str, wanted: ListObjectsV2RequestTypeDef) -> ListObjectsV2OutputTypeDef:
         try:
-            for page in pages:
-                for entry in page.get("Contents", ()):
-                    yield entry["Key"].removeprefix(self._prefix)
-        except (BotoCoreError, ClientError) as error:
+            return self._act(lambda client: client.list_objects_v2(**wanted))
+        except _ERRORS as error:
             raise self._error(prefix, error) from error
 
     def _get(self, key: str, part: str) -> bytes:
-        try:
-            reply = self._client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=part)
+        def get(client: S3Client) -> bytes:
+            reply = client.get_object(Bucket=self._bucket, Key=self._prefix + key, Range=part)
             return reply["Body"].read()
-        except (BotoCoreError, ClientError) as error:
+
+        try:
+            return self._act(get)
+        except _ERRORS as error:
             if _code(error) == "InvalidRange":
                 return b""
             raise self._error(key, error) from error
+
+    def _act(self, act: Callable[[S3Client], _T]) -> _T:
+        """Ask the server; once more, with credentials read anew, when it does not take these."""
+        client = self._client
+        try:
+            return act(client)
+        except (ClientError, NoCredentialsError) as error:
+            if isinstance(error, ClientError) and _code(error) not in _STALE:
+                raise
+            self._reconnect(client)
+        return act(self._client)
+
+    def _reconnect(self, stale: S3Client) -> None:
+        """Replace a client, unless another thread has."""
+        with self._lock:
+            if self._client is stale:
+                try:
+                    self._client = self._connect()
+                except ValueError as error:
+                    raise StorageError(str(error)) from error
 
     def _error(self, key: str, error: Exception) -> StorageError:
         where = f"s3://{self._bucket}/{self._prefix}{key}"
         kind = MissingError if _code(error) == "NoSuchKey" else StorageError
         return kind(f"{where}: {error}")
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, _NOT_ASKED) or _code(error) in _REFUSED
 
 
 def _code(error: Exception) -> str | None:
@@ -93,7 +189,8 @@ def s3_client(settings: BaseSettings) -> S3Client:
     # Told `use_ssl=None`, boto3 takes it for False and speaks plain HTTP.
     given = {name: value for name, value in options.items() if value not in (None, "")}
     try:
-        return boto3.client("s3", config=_CONFIG, **given)
+        # A session of its own finds what the environment and the files say now.
+        return boto3.Session().client("s3", config=_CONFIG, **given)
     except BotoCoreError as error:
         raise ValueError(f"AWS settings: {error}") from None
 

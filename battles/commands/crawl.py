@@ -15,6 +15,7 @@ from scrapy.spiderloader import get_spider_loader
 from battles.arguments import ArgumentError, purpose_of
 from battles.console import archive_of, check_spider, complain_briefly, fail
 from battles.greeting import greeting, hide_start, is_greeted
+from extensions.storage import RefusedError, StorageError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from scrapy import Spider
     from scrapy.crawler import Crawler
     from scrapy.settings import Settings
+
+    from extensions.storage import Storage
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GOOD_ENDS = ("finished", "shutdown", "closespider")
@@ -35,7 +38,7 @@ class _HelpFormatter(RawDescriptionHelpFormatter, ScrapyHelpFormatter):
 
 
 class Command(crawl.Command):
-    """`scrapy crawl`: a wrong argument, a missing contact or an absent Redis stops it at once.
+    """`scrapy crawl`: a wrong argument, no contact, Redis or archive stops it at once.
 
     Settings:
         CONTACT (unset): an address at which the site's operators reach you; in the user agent.
@@ -63,7 +66,8 @@ class Command(crawl.Command):
         sites = _check_spider(self.settings, name, opts.spargs)
         for site in sites:
             _check_contact(self.settings, site)
-        with archive_of(self):
+        with archive_of(self) as corpus:
+            _check_storage(corpus.storage)
             text = greeting(self.settings, name, opts.spargs, sites)
         if is_greeted(self.settings):
             hide_start()
@@ -119,6 +123,16 @@ def _check_spider(settings: Settings, name: str, arguments: dict[str, str]) -> t
     except ArgumentError as error:
         raise UsageError(str(error)) from None
     return getattr(spider, "sites", ())
+
+
+def _check_storage(storage: Storage) -> None:
+    """Refuse a store that waiting does not mend; the crawl itself waits for one that is away."""
+    try:
+        storage.check()
+    except RefusedError:
+        raise
+    except StorageError:
+        pass
 
 
 def _check_contact(settings: Settings, name: str) -> None:

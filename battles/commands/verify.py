@@ -41,13 +41,15 @@ class Command(ArchiveCommand):
         super().add_options(parser)
         words = "have what cannot be read fetched again by the next `scrapy crawl replays`"
         parser.add_argument("--refetch", action="store_true", help=words)
+        words = "take battles for lost also when the store is empty"
+        parser.add_argument("--yes", action="store_true", help=words)
         parser.add_argument("--json", action="store_true", help="print the outcome as JSON")
 
     def run(self, args: list[str], opts: Namespace) -> None:
         if args:
             raise UsageError("`scrapy verify` takes no arguments")
         with archive_of(self) as corpus:
-            found = _watch(corpus)
+            found = _watch(corpus, may_be_empty=opts.yes)
             queued = self._refetch(corpus, found) if opts.refetch else 0
             is_settled = queued == len(found.missing)
             discarded = discard_copies(corpus) if is_settled else []
@@ -90,9 +92,9 @@ class Command(ArchiveCommand):
         return refetch(corpus, found.rows, queue, spider)
 
 
-def _watch(corpus: Corpus) -> Verification:
+def _watch(corpus: Corpus, *, may_be_empty: bool) -> Verification:
     """Verify the archive, and show how far it is."""
-    checking = verify(corpus)
+    checking = verify(corpus, may_be_empty=may_be_empty)
     with tqdm(unit=" segments", disable=None) as bar:
         while True:
             try:

@@ -27,6 +27,14 @@ def folder(tmp_path: Path) -> FolderStorage:
     return FolderStorage(tmp_path / "data")
 
 
+@pytest.fixture
+def segment(tmp_path: Path) -> Path:
+    """A file to store."""
+    path = tmp_path / "segment"
+    path.write_bytes(b"bytes")
+    return path
+
+
 @pytest.fixture(scope="session")
 def s3_settings() -> Iterator[dict[str, str]]:
     """The settings of an S3 server of the test run's own."""

@@ -108,6 +108,12 @@ class StorageContract:
     def test_an_empty_store_has_no_keys(self, storage):
         assert list(storage.keys("raw/")) == []
 
+    def test_a_store_that_takes_files_is_checked_as_often_as_one_likes(self, storage):
+        storage.check()
+        storage.check()
+
+        assert list(storage.keys("")) == []
+
     def test_a_local_file_that_is_gone_cannot_be_stored(self, storage, tmp_path):
         with pytest.raises(StorageError, match=KEY):
             storage.put(tmp_path / "gone", KEY)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import sys
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from extensions import storage as storage_module
 from extensions.storage import (
     FolderStorage,
     MissingError,
+    RefusedError,
     StorageError,
     storage_from_settings,
 )
@@ -31,13 +33,6 @@ class TestS3Storage(StorageContract):
     @pytest.fixture
     def storage(self, s3_with, s3_bucket) -> S3Storage:
         return s3_with(f"s3://{s3_bucket}/archive")
-
-
-@pytest.fixture
-def segment(tmp_path) -> Path:
-    path = tmp_path / "segment"
-    path.write_bytes(b"bytes")
-    return path
 
 
 # --- What the settings open -----------------------------------------------------------------------
@@ -201,6 +196,16 @@ def test_a_refused_listing_names_the_prefix(refusing):
         list(refusing.keys("raw/"))
 
 
+@pytest.mark.parametrize(
+    "refusing",
+    ["a file instead of a folder", "no such bucket", "a bad bucket name"],
+    indirect=True,
+)
+def test_a_store_that_waiting_does_not_mend_is_refused_in_one_line(refusing):
+    with pytest.raises(RefusedError, match=r"^nothing can be stored in .+; check ARCHIVE_URL"):
+        refusing.check()
+
+
 # --- Folders --------------------------------------------------------------------------------------
 
 
@@ -279,6 +284,49 @@ def test_a_put_that_broke_off_is_repeated(folder, segment, monkeypatch):
     folder.put(segment, KEY)
 
     assert folder.read_all(KEY) == b"bytes"
+
+
+def test_a_check_leaves_nothing_but_the_folder(folder, tmp_path):
+    folder.check()
+
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+
+    with pytest.raises(RefusedError, match=f"^nothing can be stored in {tmp_path}/file/data: .+"):
+        FolderStorage(tmp_path / "file" / "data").check()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+
+    with pytest.raises(RefusedError, match="Permission denied"):
+        FolderStorage(tmp_path).check()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        pytest.param(ENOSPC, StorageError, id="full"),
+        pytest.param(EDQUOT, StorageError, id="a quota"),
+        pytest.param(EROFS, RefusedError, id="read-only"),
+    ],
+)
+def test_a_disk_that_may_get_room_is_not_refused(folder, tmp_path, monkeypatch, number, kind):
+    def write(path: Path, _data: bytes) -> None:
+        path.touch()
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+
+    with pytest.raises(StorageError, match=os.strerror(number)) as raised:
+        folder.check()
+
+    assert type(raised.value) is kind
+    assert list((tmp_path / "data").iterdir()) == []
 
 
 # --- S3 -------------------------------------------------------------------------------------------

@@ -224,7 +224,7 @@ def test_what_a_lost_spool_held_is_fetched_again(fleet_of):
     lost = fleet.searched()
     shutil.rmtree(fleet.folder / "spool")
 
-    fleet.run("verify", "--refetch")
+    fleet.run("verify", "--refetch", "--yes")
     fleet.crawl()
 
     assert lost

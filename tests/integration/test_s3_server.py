@@ -105,7 +105,7 @@ class TestS3Server(StorageContract):
     def storage(self, server, bucket) -> S3Storage:
         return opened(f"s3://{bucket}/archive", server)
 
-    def test_a_wrong_secret_is_refused_and_not_repeated(self, server, bucket, tmp_path):
+    def test_a_wrong_secret_is_refused_and_not_said(self, server, bucket, tmp_path):
         (tmp_path / "segment").write_bytes(b"bytes")
         wrong = "not-the-secret"
         storage = opened(f"s3://{bucket}", {**server, "AWS_SECRET_ACCESS_KEY": wrong})

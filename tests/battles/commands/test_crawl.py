@@ -16,6 +16,7 @@ from battles.spiders.replays import ReplaysSpider
 from battles.spiders.rooms import RoomsSpider
 from extensions.hosts import Hosts
 from extensions.keys import HostKeys
+from extensions.storage import FolderStorage, StorageError
 from tests.conftest import ROOT
 from tests.integration.fleet import FAST, running_site
 from tests.terminal import run_on_terminal
@@ -216,6 +217,26 @@ def test_a_redis_that_is_away_stops_the_crawl_before_it_begins(scrapy, tmp_path)
 
     assert outcome.status == 1
     assert outcome.complaint.startswith("Redis does not answer: ")
+
+
+def test_an_archive_where_nothing_can_be_stored_stops_the_crawl_before_it_begins(scrapy, tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    url = f"{tmp_path}/file/data"
+
+    outcome = scrapy("crawl", "replays", SHOWDOWN_REPLAY_URL=SITE, ARCHIVE_URL=url)
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith(f"nothing can be stored in {url}: ")
+    assert outcome.complaint.endswith("; check ARCHIVE_URL")
+
+
+def test_an_archive_that_is_away_is_left_to_the_crawl(crawl, monkeypatch):
+    def check(_storage: FolderStorage) -> None:
+        raise StorageError("away")
+
+    monkeypatch.setattr(FolderStorage, "check", check)
+
+    assert crawl().exitcode == 0
 
 
 # --- Help -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -159,6 +160,19 @@ def test_a_store_that_is_empty_is_taken_for_a_wrong_address(scrapy, archive, bat
     assert outcome.status == 1
     assert "check ARCHIVE_URL" in outcome.complaint
     assert len(archive.index) == 3
+
+
+def test_a_store_that_is_known_to_be_empty_has_lost_everything(scrapy, archive, battles, queue):
+    spool = archive.spool()
+    archive.tell(battles[:3], commit(spool, battles[:3]))
+    spool._current.close()
+    archive._built.remove(spool)
+    shutil.rmtree(archive.spools)
+
+    outcome = scrapy("verify", "--refetch", "--yes")
+
+    assert outcome.status == 0
+    assert (len(archive.index), queue.status().left) == (0, 3)
 
 
 def test_an_argument_is_a_wrong_call(scrapy):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -18,9 +19,10 @@ def pipeline(places) -> IndexPipeline:
 
 @pytest.fixture
 def stored(archive, battles) -> list[Archived]:
-    """Some battles whose bytes are durable."""
-    locations = commit(archive.spool(), battles[:5])
-    return [Archived(*pair) for pair in zip(battles, locations, strict=False)]
+    """Some battles whose bytes are durable; copies, since the pipeline marks them."""
+    copies = [replace(battle) for battle in battles[:5]]
+    locations = commit(archive.spool(), copies)
+    return [Archived(*pair) for pair in zip(copies, locations, strict=True)]
 
 
 def process(pipeline: IndexPipeline, items: list[Archived]) -> list:
