@@ -17,7 +17,7 @@ from scrapy.spiderloader import get_spider_loader
 from battles.arguments import nearest
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
-from extensions.connection import UnreachableError
+from extensions.connection import EvictionError, UnreachableError
 from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = (
     CorpusError,
     EmbeddedRedisError,
+    EvictionError,
     ExportError,
     OSError,
     StorageError,

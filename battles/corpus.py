@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from itertools import groupby, islice
 from pathlib import Path
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from battles.items import Battle
     from extensions.segments import Salvage
+
+logger = logging.getLogger(__name__)
 
 _WORTH_ONE_READ = 256 * 1024
 """Bytes between two wanted frames that are read along rather than skipped with a second request."""
@@ -145,6 +148,33 @@ class Corpus:
                 f"what is whole is indexed, but {len(damaged)} are damaged: "
                 + "; ".join(damaged[:_NAMED])
             )
+
+    def reconcile(self, *, spooled: bool) -> Iterator[tuple[str, int]]:
+        """Index the stored segments of which the index knows no battle.
+
+        Args:
+            spooled: also what lies in the spool of this machine, and was indexed before.
+
+        Yields:
+            Each segment and how many battles it holds.
+
+        Raises:
+            StorageError: the store does not answer; what was indexed by then stays so.
+
+        """
+        here = segment_files(self.spool) if spooled else []
+        for path in here:
+            with suppress(FileNotFoundError):
+                yield self._index_segment(key_of(path), path.read_bytes())
+        for key in self.index.lacks(self.storage.keys("raw/")):
+            yield self._index_segment(key, self.storage.read_all(key))
+
+    def _index_segment(self, key: str, data: bytes) -> tuple[str, int]:
+        entries, strange = _entries(key, salvage(data))
+        for error in strange:
+            logger.error("%s: %s", key, error)
+        self.index.add(entries)
+        return key, len(entries)
 
     def _read_into(self, rebuild: Rebuild, damaged: list[str]) -> Iterator[tuple[str, int]]:
         done = set()

@@ -181,6 +181,21 @@ class BattleIndex:
             rows = zip(ids, pipeline.execute(), strict=True)
             return {id for id, row in rows if row and _is_finished(row)}
 
+    def is_whole(self) -> bool:
+        """Tell whether there are as many rows as battles were counted: no key of it was lost."""
+        with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.get(self.keys.count)
+            for bucket in self.keys.all_rows:
+                pipeline.hlen(bucket)
+            count, *sizes = pipeline.execute()
+        return int(count or 0) == sum(map(int, sizes))
+
+    def lacks(self, segments: Iterable[str]) -> Iterator[str]:
+        """Yield the segments of which it knows no battle."""
+        for chunk in _chunks(segments):
+            numbers = cast("list[bytes | None]", self.redis.hmget(self.keys.segments, chunk))
+            yield from (name for name, number in zip(chunk, numbers, strict=True) if not number)
+
     def rows(self) -> Iterator[Row]:
         """Yield every row, in no order."""
         for buckets in _chunks(self.keys.all_rows):

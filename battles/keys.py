@@ -46,6 +46,11 @@ class IndexKeys:
         return f"{self.namespace}:{self.part}:months"
 
     @property
+    def recovering(self) -> str:
+        """Lock: held by the worker that makes the index whole."""
+        return f"{self.namespace}:{self.part}:recovering"
+
+    @property
     def additions(self) -> str:
         """List, there only while an index is built beside this one: who builds it, then additions.
 

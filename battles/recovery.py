@@ -1,25 +1,38 @@
-"""Bring in what a crash left in the spool, before the crawl begins."""
+"""Bring in what a crash left in the spool, and what Redis lost of the index."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from redis.exceptions import LockError
 from scrapy import signals
 
+from battles.corpus import Corpus, CorpusError
 from battles.index import BattleIndex, Entry
-from battles.pipelines.archive import spool_from_settings
+from battles.pipelines.archive import spool_from_settings, waits_for_store
 from battles.records import decode
+from extensions.signals import data_lost
 from extensions.storage import StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from scrapy.crawler import Crawler
     from scrapy.statscollectors import StatsCollector
 
     from extensions.spool import Recovered, Spool
 
 logger = logging.getLogger(__name__)
+
+_TRIES = 6
+"""How often a store is asked that is away when Redis has lost its data."""
+_PAUSE = 10.0
+"""Seconds between two of these."""
+_LOCKED = 120.0
+"""Seconds after which a worker that makes the index whole counts as dead."""
 
 
 class SpoolRecovery:
@@ -62,6 +75,74 @@ class SpoolRecovery:
         except StorageError as error:
             self._is_refused = True
             logger.error("What a crash left stays in the spool: %s", error)  # noqa: TRY400 -- the line says it all
+
+
+class IndexRecovery:
+    """An extension: makes the index whole at start-up, and when Redis has lost its data.
+
+    One worker at a time does it; the others wait, and find it done.
+    """
+
+    def __init__(self, corpus: Corpus, stats: StatsCollector, *, spooled: bool) -> None:
+        """Say whether battles that lie only in the spool belong into the index."""
+        self._corpus = corpus
+        self._stats = stats
+        self._spooled = spooled
+
+    @classmethod
+    def from_crawler(cls, crawler: Crawler) -> IndexRecovery:
+        settings = crawler.settings
+        assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
+        spooled = not waits_for_store(settings)
+        recovery = cls(Corpus.from_settings(settings), crawler.stats, spooled=spooled)
+        crawler.signals.connect(recovery.spider_opened, signals.spider_opened)
+        crawler.signals.connect(recovery.data_lost, data_lost)
+        return recovery
+
+    async def spider_opened(self) -> None:
+        await self._recover(spooled=False, tries=1)
+
+    async def data_lost(self) -> None:
+        """Bring back what the archive holds, before the spider begins anew."""
+        await self._recover(spooled=self._spooled, tries=_TRIES)
+
+    async def _recover(self, *, spooled: bool, tries: int) -> None:
+        for n in range(tries):
+            try:
+                await asyncio.to_thread(self._make_whole, spooled=spooled)
+            except (StorageError, CorpusError) as error:
+                logger.error("The index may lack battles, which are fetched again: %s", error)  # noqa: TRY400 -- the line says it all
+                if n < tries - 1:
+                    await asyncio.sleep(_PAUSE)
+            else:
+                return
+
+    def _make_whole(self, *, spooled: bool) -> None:
+        index = self._corpus.index
+        lock = index.redis.lock(index.keys.recovering, timeout=_LOCKED, thread_local=False)
+        lock.acquire()
+        battles = 0
+        # Should the lock run out nevertheless, another does the same: it is safe to repeat.
+        try:
+            for _, count in self._segments(spooled=spooled):
+                battles += count
+                with suppress(LockError):
+                    lock.reacquire()
+        finally:
+            with suppress(LockError):
+                lock.release()
+        if battles:
+            self._stats.inc_value("index/recovered", battles)
+            logger.warning(
+                "%d battles of the archive were brought back into the index: Redis had lost them",
+                battles,
+            )
+
+    def _segments(self, *, spooled: bool) -> Iterator[tuple[str, int]]:
+        if self._corpus.index.is_whole():
+            return self._corpus.reconcile(spooled=spooled)
+        logger.error("The index has lost keys: it is made anew from the archive")
+        return self._corpus.rebuild_index(may_shrink=True)
 
 
 def entries(recovered: Recovered) -> list[Entry]:

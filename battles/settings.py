@@ -64,6 +64,7 @@ EXTENSIONS = {
     "extensions.throttle.Throttle": 150,
     "extensions.circuit_breaker.CircuitBreaker": 160,
     "battles.recovery.SpoolRecovery": 200,
+    "battles.recovery.IndexRecovery": 210,
     "extensions.progress.ProgressBar": 300,
     "extensions.garbage.GarbageCollection": 400,
 }

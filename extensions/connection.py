@@ -40,6 +40,10 @@ class UnreachableError(ValueError):
     """Raised when the Redis that the settings name does not answer."""
 
 
+class EvictionError(Exception):
+    """Raised when Redis may throw away keys that nobody wrote down elsewhere."""
+
+
 class _Patience(Retry):
     """Tries again, over a new connection, also when the server has become a replica.
 
@@ -136,6 +140,35 @@ def check(redis: Redis) -> None:
         raise UnreachableError(f"Redis does not answer: {error}; check REDIS_URL") from None
     finally:
         hasty.close()
+
+
+def check_memory(redis: Redis) -> None:
+    """Make sure that the server does not throw away keys when its memory is full.
+
+    Raises:
+        EvictionError: it may.
+
+    """
+    try:
+        memory = redis.info("memory")
+    except ResponseError:
+        # Not everybody may ask; evictions are noticed when they happen.
+        return
+    policy = str(memory.get("maxmemory_policy", ""))
+    if memory.get("maxmemory") and policy.startswith("allkeys"):
+        raise EvictionError(
+            f"Redis throws keys away when its memory is full (maxmemory-policy {policy}), and with "
+            "them requests and battles: CONFIG SET maxmemory-policy noeviction, and in its "
+            "configuration file"
+        )
+
+
+def evicted_keys(redis: Redis) -> int:
+    """Return how many keys the server has thrown away since it started, as far as it says."""
+    try:
+        return int(redis.info("stats").get("evicted_keys", 0))
+    except ResponseError:
+        return 0
 
 
 def _starter(folder: str) -> Callable[[], str]:

@@ -34,6 +34,8 @@ _LOOK = 0.5
 """Seconds between two looks at the state of the queue, and at whether anything is left in it."""
 _LOOK_ALONG = 2.0
 """Seconds between two looks at what is left while there is work here."""
+_WATCH = 30.0
+"""Seconds between two looks whether Redis throws keys away."""
 _PATIENCE_MAX = 2.0
 """Seconds at most between two tries to reach a Redis that is away."""
 _DOUBLINGS = 10
@@ -54,6 +56,7 @@ class _Parcel:
     """Leases to renew; none when it is not time yet."""
     reclaim: bool
     look: bool
+    watch: bool = False
     is_idle: bool = False
     """Whether there is nothing to do here, so that what is left decides if the crawl goes on."""
     blocked: str | None = None
@@ -67,6 +70,8 @@ class _Reply:
     state: State = "running"
     leased: list[Leased] = field(default_factory=list)
     reclaimed: int = 0
+    evicted: int | None = None
+    """Keys that Redis has thrown away since it started; None when it was not asked."""
     lost: list[Leased] = field(default_factory=list)
     """Leases that others took over while this worker stood still."""
     status: Status | None = None
@@ -96,6 +101,24 @@ class _Outbox:
         """Forget the batch that `batch` returned last."""
         del self._operations[: self._batch]
         self._batch = 0
+
+
+class _Evictions:
+    """Notices that Redis throws keys away; once, since that goes on until somebody mends it."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._is_told = False
+
+    def are_news(self, evicted: int | None) -> bool:
+        """Take how many keys it has thrown away by now; None when it was not asked."""
+        if evicted is None:
+            return False
+        before, self._before = self._before, evicted
+        if self._is_told or before is None or evicted <= before:
+            return False
+        self._is_told = True
+        return True
 
 
 class EngineSide(Protocol):
@@ -155,7 +178,8 @@ class Exchange:
         self._epoch = ""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._renewed_at = self._looked_at = self._reclaimed_at = 0.0
+        self._evictions = _Evictions()
+        self._renewed_at = self._looked_at = self._reclaimed_at = self._watched_at = 0.0
         self._handed: deque[float] = deque(maxlen=prefetch)
         self._failures = 0
         self._is_leaving = False
@@ -244,6 +268,7 @@ class Exchange:
             blocked=self.blocked if is_news else None,
             reclaim=self._is_due("_reclaimed_at", 1.0 if is_idle else self._renew_every, now),
             look=look,
+            watch=self._is_due("_watched_at", _WATCH, now),
             is_idle=is_idle,
         )
 
@@ -286,7 +311,7 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
-        if self._is_anew():
+        if self._is_anew() or self._evictions.are_news(reply.evicted):
             # Nobody has what is gone from everywhere: what is in work here goes on.
             reply.lost = []
             self.left = None
@@ -324,6 +349,8 @@ class Exchange:
             reply.leased = reclaimed + reply.leased
         if parcel.look:
             reply.status = self._queue.status()
+        if parcel.watch:
+            reply.evicted = self._queue.evicted_keys()
         return reply
 
     def _count_effects(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:

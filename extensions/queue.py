@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import RedisError
 
+from extensions.connection import evicted_keys
 from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
 from extensions.scripts import Script
 
@@ -267,6 +268,10 @@ class RequestQueue:
             [GROUP, *seen],
         )
         return _read_status(reply)
+
+    def evicted_keys(self) -> int:
+        """Return how many keys Redis has thrown away for want of memory, of whoever's."""
+        return evicted_keys(self._redis)
 
     def set_state(self, state: State) -> None:
         """Tell every worker to run, to pause or to drain."""

@@ -19,7 +19,7 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.defer import deferred_from_coro
 from twisted.python.failure import Failure as TwistedFailure
 
-from extensions.connection import check, connect
+from extensions.connection import check, check_memory, connect
 from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
 from extensions.keys import LANES, lane_of
@@ -110,6 +110,7 @@ class Scheduler:
         assert crawler.spidercls is not None  # noqa: S101 -- Scrapy has set it by now
         lease = settings.getfloat("QUEUE_LEASE", 30.0)
         queue = queue_from_settings(settings, crawler.spidercls.name, lease=lease)
+        check_memory(connect(settings, patience=1.0))
         if settings.getbool("SCHEDULER_FLUSH_ON_START"):
             queue.purge()
         scheduler = cls(
@@ -285,8 +286,9 @@ class Scheduler:
         """Begin anew: what was in the queue is gone, and so is what was archived from the index."""
         self.count("queue/lost")
         logger.error(
-            "Redis has lost its data, and with them the queue: the crawl begins anew. Have it keep "
-            "its data on disk (appendonly yes, maxmemory-policy noeviction)"
+            "Redis has lost its data, or throws keys away: the crawl begins anew, and the index is "
+            "made whole. Have Redis keep all data, on disk (appendonly yes, maxmemory-policy "
+            "noeviction)"
         )
         if self._anew is None:
             self._anew = asyncio.create_task(self._begin_anew())

@@ -15,6 +15,7 @@ from scrapy.spiderloader import get_spider_loader
 from battles.arguments import ArgumentError, purpose_of
 from battles.console import archive_of, check_spider, complain_briefly, fail
 from battles.greeting import greeting, hide_start, is_greeted
+from extensions.connection import check_memory
 from extensions.storage import RefusedError, StorageError
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Command(crawl.Command):
         for site in sites:
             _check_contact(self.settings, site)
         with archive_of(self) as corpus:
+            check_memory(corpus.index.redis)
             _check_storage(corpus.storage)
             text = greeting(self.settings, name, opts.spargs, sites)
         if is_greeted(self.settings):

@@ -15,16 +15,17 @@ if redis.call("EXISTS", KEYS[5]) == 1 then
   redis.call("RPUSH", KEYS[5], table.concat(addition))
 end
 
-local old = redis.call("HGET", KEYS[6], ARGV[1])
--- Bytes 11 to 14 of the argument, 15 to 18 of the row: big-endian, so they compare as strings.
-if old and string.sub(old, 15, 18) > string.sub(ARGV[3], 11, 14) then
-  return 0
-end
-
+-- Also a segment of which every battle has a later copy is known, so that nobody reads it again.
 local segment = redis.call("HGET", KEYS[1], ARGV[2])
 if not segment then
   segment = redis.call("RPUSH", KEYS[2], ARGV[2]) - 1
   redis.call("HSET", KEYS[1], ARGV[2], segment)
+end
+
+local old = redis.call("HGET", KEYS[6], ARGV[1])
+-- Bytes 11 to 14 of the argument, 15 to 18 of the row: big-endian, so they compare as strings.
+if old and string.sub(old, 15, 18) > string.sub(ARGV[3], 11, 14) then
+  return 0
 end
 local row = struct.pack(">I4", segment) .. ARGV[3]
 if row == old then

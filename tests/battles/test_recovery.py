@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 import pytest
 from scrapy import Spider, signals
 from scrapy.utils.test import get_crawler
 
+from battles.index import Query
 from battles.records import encode
-from battles.recovery import SpoolRecovery
-from extensions.storage import StorageError
+from battles.recovery import IndexRecovery, SpoolRecovery
+from extensions.signals import data_lost
+from extensions.storage import FolderStorage, StorageError
+from tests.battles.conftest import commit
 
 
 @pytest.fixture
@@ -144,3 +148,147 @@ def test_battles_are_indexed_when_their_segment_is_in_the_store(
 
 def refuse(*_arguments):
     raise StorageError("the bucket is gone")
+
+
+# --- The index ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def begin(places):
+    """Open a spider with the recovery of the index connected, and return its crawler."""
+
+    def open_spider(**settings):
+        crawler = get_crawler(settings_dict={**places, **settings})
+        crawlers[crawler] = IndexRecovery.from_crawler(crawler)
+        spider = Spider("any")
+        asyncio.run(crawler.signals.send_catch_log_async(signals.spider_opened, spider=spider))
+        return crawler
+
+    # Signals hold their receivers weakly.
+    crawlers: dict[object, IndexRecovery] = {}
+
+    return open_spider
+
+
+def lose_data(crawler) -> None:
+    asyncio.run(crawler.signals.send_catch_log_async(data_lost))
+
+
+def found(archive) -> set[str]:
+    return {battle.id for battle in archive.corpus.search(Query())}
+
+
+def ids(battles) -> set[str]:
+    return {battle.id for battle in battles}
+
+
+def test_an_index_that_redis_has_lost_is_made_anew_when_a_crawl_begins(
+    begin, archive, battles, redis, caplog
+):
+    archive.keep(battles[:10], records=5)
+    redis.flushdb()
+
+    crawler = begin()
+
+    assert found(archive) == ids(battles[:10])
+    assert crawler.stats.get_value("index/recovered") == 10
+    assert "10 battles of the archive were brought back into the index" in caplog.text
+
+
+def test_segments_that_the_index_lacks_are_brought_in_and_no_other_is_read(
+    begin, archive, battles, redis, monkeypatch
+):
+    archive.keep(battles[:5])
+    redis.flushdb()
+    archive.keep(battles[5:10])
+    read, keys = FolderStorage.read_all, []
+    monkeypatch.setattr(FolderStorage, "read_all", lambda *at: keys.append(at[1]) or read(*at))
+
+    begin()
+
+    assert found(archive) == ids(battles[:10])
+    assert len(keys) == 1
+
+
+def test_an_index_that_lost_some_of_its_keys_is_made_anew(begin, archive, battles, redis, caplog):
+    archive.keep(battles[:10])
+    redis.delete(next(redis.scan_iter("battles:index:rows:*")))
+    assert len(found(archive)) < 10
+
+    begin()
+
+    assert found(archive) == ids(battles[:10])
+    assert "The index has lost keys" in caplog.text
+
+
+def test_an_index_that_is_whole_is_left_as_it_is(begin, archive, battles, caplog):
+    archive.keep(battles[:10])
+
+    crawler = begin()
+
+    assert crawler.stats.get_value("index/recovered") is None
+    assert caplog.text == ""
+
+
+def test_a_segment_whose_battles_have_later_copies_is_read_once(begin, archive, battles, redis):
+    archive.keep(battles[:3])
+    redis.flushdb()
+    archive.keep([replace(battle, fetched_at=battle.fetched_at + 60) for battle in battles[:3]])
+    begin()
+
+    assert begin().stats.get_value("index/recovered") is None
+
+
+def test_what_lies_in_the_spool_is_brought_back_where_it_counts_as_archived(
+    begin, archive, battles, redis
+):
+    crawler = begin()
+    archive.tell(battles[:5], commit(archive.spool(), battles[:5]))
+    redis.flushdb()
+
+    lose_data(crawler)
+
+    assert found(archive) == ids(battles[:5])
+
+
+def test_what_lies_in_the_spool_is_not_archived_where_the_store_decides(
+    begin, archive, battles, redis
+):
+    crawler = begin(ARCHIVE_DURABLE="store")
+    commit(archive.spool(), battles[:5])
+    redis.flushdb()
+
+    lose_data(crawler)
+
+    assert found(archive) == set()
+
+
+def test_a_store_that_is_away_when_the_data_are_lost_is_asked_again(
+    begin, archive, battles, redis, monkeypatch
+):
+    crawler = begin()
+    archive.keep(battles[:5])
+    redis.flushdb()
+    answers = iter([refuse, refuse, FolderStorage.keys])
+
+    def keys(*arguments):
+        return next(answers)(*arguments)
+
+    monkeypatch.setattr(FolderStorage, "keys", keys)
+    monkeypatch.setattr("battles.recovery._PAUSE", 0.0)
+
+    lose_data(crawler)
+    monkeypatch.undo()
+
+    assert found(archive) == ids(battles[:5])
+
+
+def test_workers_make_the_index_whole_one_after_the_other(begin, archive, battles, redis):
+    archive.keep(battles[:10])
+    redis.flushdb()
+    redis.lock("battles:index:recovering", timeout=0.2).acquire()
+
+    begin()
+
+    assert not redis.exists("battles:index:recovering")
+    assert found(archive) == ids(battles[:10])

@@ -13,7 +13,15 @@ from redis.exceptions import ReadOnlyError, ResponseError
 from scrapy.settings import Settings
 
 from extensions import connection
-from extensions.connection import UnreachableError, check, connect
+from extensions.connection import (
+    EvictionError,
+    UnreachableError,
+    check,
+    check_memory,
+    connect,
+    evicted_keys,
+)
+from extensions.embedded import EmbeddedRedis
 
 NOBODY = "redis://127.0.0.1:1"
 SECRET = "a-secret"  # noqa: S105 -- nobody's
@@ -242,3 +250,59 @@ def test_what_else_a_server_refuses_is_not_repeated(redis_url, waits):
         connected.execute_command("NOSUCH")
 
     assert waits == []
+
+
+# --- What a server does when its memory is full ---------------------------------------------------
+
+
+@pytest.fixture
+def memory(tmp_path):
+    """A server of the test's own, to set its memory."""
+    server = EmbeddedRedis(tmp_path / "redis")
+    redis = Redis.from_url(server.start())
+    yield redis
+    redis.close()
+    server.release()
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-random"])
+def test_a_server_that_throws_keys_away_is_refused(memory, policy):
+    memory.config_set("maxmemory", "100mb")
+    memory.config_set("maxmemory-policy", policy)
+
+    with pytest.raises(EvictionError, match=f"{policy}.*noeviction") as raised:
+        check_memory(memory)
+
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("limit", "policy"), [("0", "allkeys-lru"), ("100mb", "noeviction"), ("100mb", "volatile-lru")]
+)
+def test_a_server_that_keeps_what_has_no_end_is_taken(memory, limit, policy):
+    memory.config_set("maxmemory", limit)
+    memory.config_set("maxmemory-policy", policy)
+
+    check_memory(memory)
+
+
+def test_keys_that_a_server_throws_away_are_counted(memory):
+    before = evicted_keys(memory)
+    memory.config_set("maxmemory-policy", "allkeys-lru")
+    memory.config_set("maxmemory", memory.info("memory")["used_memory"] + 200_000)
+    for n in range(50):
+        memory.set(f"key-{n}", "x" * 20_000)
+
+    assert before == 0
+    assert evicted_keys(memory) > 0
+
+
+def test_who_may_not_ask_is_told_nothing(memory):
+    memory.acl_setuser("narrow", enabled=True, nopass=True, keys=["*"], commands=["+ping"])
+    kwargs = memory.connection_pool.connection_kwargs
+    narrow = Redis(unix_socket_path=kwargs["path"], username="narrow", password="any")  # noqa: S106 -- none is asked for
+
+    check_memory(narrow)
+
+    assert evicted_keys(narrow) == 0
+    narrow.close()

@@ -36,6 +36,7 @@ class StubQueue:
         self.watchers = 0
         self.effect = True
         self.opened = 0
+        self.evicted = 7
         self.taken: set[str] = set()
         """Leases that another worker has taken over."""
         self.errors: list[Exception] = []
@@ -71,6 +72,9 @@ class StubQueue:
         self.call("reclaim")
         overdue, self.overdue = self.overdue[:count], self.overdue[count:]
         return overdue
+
+    def evicted_keys(self) -> int:
+        return self.evicted
 
     def give_back(self, held: list[Leased]) -> None:
         self.call("give_back")
@@ -377,6 +381,28 @@ def test_what_nobody_has_any_more_since_redis_lost_it_goes_on_here(run):
         assert rig.engine.losses == 1
         assert rig.engine.lost_ids == []
         rig.queue.taken = set()
+
+    run(scene)
+
+
+def test_a_redis_that_throws_keys_away_has_lost_data_once(run):
+    async def scene(rig):
+        await rig.turn(2)
+        for evicted in (7, 8, 9):
+            rig.queue.evicted = evicted
+            rig.clock.now += 31.0
+            await rig.turn(2)
+        assert rig.engine.losses == 1
+
+    run(scene)
+
+
+def test_keys_that_were_thrown_away_before_the_crawl_are_no_news(run):
+    async def scene(rig):
+        for _ in range(2):
+            rig.clock.now += 31.0
+            await rig.turn(2)
+        assert rig.engine.losses == 0
 
     run(scene)
 
