@@ -31,7 +31,7 @@ _TRIES = 6
 """How often a store is asked that is away when Redis has lost its data."""
 _PAUSE = 10.0
 """Seconds between two of these."""
-_LOCKED = 120.0
+_LOCKED = 30.0
 """Seconds after which a worker that makes the index whole counts as dead."""
 
 

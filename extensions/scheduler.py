@@ -149,6 +149,7 @@ class Scheduler:
 
     def enqueue_request(self, request: Request) -> bool:
         lease = self._lease_it_replaces(request)
+        is_start = lease is None and self._begins_family(request)
         if origin := request.meta.get("queue_lease"):
             origin.is_accounted = True
         try:
@@ -158,7 +159,6 @@ class Scheduler:
         lane, delay = lane_of(request.priority), float(request.meta.get("delay", 0.0))
         if lease is None:
             seen = None if request.dont_filter else self._seen.place(request)
-            is_start = "family" in fields and bool(request.meta.get("is_start_request"))
             self._exchange.send(Add(lane, fields, seen, delay, is_start))
         else:
             if lease.request is not None and request.url == lease.request.url:
@@ -168,6 +168,18 @@ class Scheduler:
                 if headers := lease.leased.fields.get(b"headers"):
                     fields["headers"] = headers.decode()
             lease.replacement = Return(lease.leased, lane, fields, delay)
+        return True
+
+    def _begins_family(self, request: Request) -> bool:
+        """Tell whether a request begins its family, and if so, give it one of its own.
+
+        A family is of one queue: what a walk finds that began before Redis lost its data must not
+        be taken for a part of the walk that begins anew.
+        """
+        family = request.meta.get("family")
+        if not (family and request.meta.get("is_start_request")):
+            return False
+        request.meta["family"] = f"{family}@{self._queue.epoch}"
         return True
 
     def next_request(self) -> Request | None:

@@ -179,6 +179,35 @@ def test_a_crawl_begins_anew_when_redis_has_lost_its_data(run, redis, caplog):
     assert caplog.text.count("Redis has lost its data") == 1
 
 
+def start_of_walk() -> Request:
+    return Request(URL, meta={"family": "walk", "is_start_request": True})
+
+
+def test_what_an_old_walk_finds_keeps_none_from_beginning_anew(run, redis):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(start_of_walk())
+        page = await rig.next()
+        redis.flushdb()
+        await until(lambda: rig.stat("queue/lost"))
+        family = page.meta["family"]
+        rig.scheduler.enqueue_request(Request(f"{URL}?2", meta={"family": family}))
+        rig.scheduler.enqueue_request(start_of_walk())
+        await rig.finish(page)
+        waiting = {(await rig.next()).url for _ in range(3)}
+        assert waiting == {URL, f"{URL}?2"}
+
+    run(scene)
+
+
+def test_a_walk_that_goes_on_is_not_begun_twice(run):
+    async def scene(rig):
+        rig.scheduler.enqueue_request(start_of_walk())
+        rig.scheduler.enqueue_request(start_of_walk())
+        await rig.committed()
+
+    assert run(scene).status.left == 1
+
+
 def test_a_worker_that_meets_a_later_version_leaves_it_alone_and_ends(run, redis, caplog):
     async def scene(rig):
         redis.xadd(KEYS.lanes[0], {"url": URL, "v": "2"})

@@ -8,6 +8,16 @@ import pytest
 
 from extensions.embedded import EmbeddedRedis
 from tests.integration.fleet import Fleet, running_site
+from tests.integration.s3 import S3
+
+
+@pytest.fixture
+def s3():
+    """An S3 server of the test's own, with a bucket."""
+    server = S3()
+    yield server
+    server.client.close()
+    server.stop()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,8 @@ class Fleet:
     places: dict[str, str] = field(default_factory=dict)
     """Environment variables that say where things are, beside the usual."""
     workers: list[subprocess.Popen] = field(default_factory=list)
+    has_own_spools: bool = False
+    """Whether each worker has a spool of its own, as on a machine of its own."""
 
     def environment(self) -> dict[str, str]:
         return {
@@ -116,7 +119,12 @@ class Fleet:
     def start(self, *arguments: str) -> subprocess.Popen:
         """Start one more worker."""
         words = [part for argument in arguments for part in ("-a", argument)]
-        return self.start_command(self.command("crawl", self.spider, *words, "-L", "INFO"))
+        spool = self.folder / f"spool-{len(self.workers)}"
+        own = ["-s", f"SPOOL_DIR={spool}"] if self.has_own_spools else []
+        command = self.command("crawl", self.spider, *words, "-L", "INFO")
+        worker = self.start_command([*command, *own])
+        worker.spool = spool
+        return worker
 
     def start_command(self, command: list[str]) -> subprocess.Popen:
         """Start one more process; its log goes to a file of its own."""
@@ -191,6 +199,11 @@ class Fleet:
         worker.kill()
         worker.wait()
 
+    def vanish(self, worker: subprocess.Popen) -> None:
+        """Have a worker's machine go away, and its disk with it."""
+        self.kill(worker)
+        shutil.rmtree(worker.spool, ignore_errors=True)
+
     def alive(self) -> list[subprocess.Popen]:
         return [worker for worker in self.workers if worker.poll() is None]
 
@@ -198,6 +211,17 @@ class Fleet:
         """Kill the server without warning, and start it again over its data."""
         self.redis._server.kill()
         self.redis._server.wait()
+        self.redis.start()
+
+    def empty_redis(self) -> None:
+        """Kill the server, and start it again without its data."""
+        self.redis._server.kill()
+        self.redis._server.wait()
+        for path in (self.folder / "redis").iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.suffix in (".rdb", ".aof"):
+                path.unlink()
         self.redis.start()
 
     def client(self) -> Redis:

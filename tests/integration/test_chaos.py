@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -11,44 +12,85 @@ from datetime import UTC, datetime
 import pytest
 from redis.exceptions import RedisError
 
+from tests.conftest import PATIENCE
 from tests.integration.fail_point import STEPS
 from tests.integration.fleet import public_ids, seeded, tell
 from tests.integration.replicated import ReplicatedRedis
 
-BATTLES = 5000
-KILLS = 20
+KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
+"""On demand more, of more workers with more to do: CHAOS_KILLS=100 takes minutes."""
+IS_LARGE = KILLS >= 100
+BATTLES, WORKERS = (20_000, 8) if IS_LARGE else (5000, 4)
+LONG = 1800 if IS_LARGE else PATIENCE
 TOGETHER = 5.0
 """Seconds between the last request and the end of the last worker."""
 
 
+SLOW = {"CONCURRENT_REQUESTS": "4", "SEGMENT_RECORDS": "100", "QUEUE_PREFETCH": "32"}
+SITE = ("--battles", str(BATTLES), "--ties", "3", "--latency", "0.08")
+
+
+@pytest.mark.timeout(LONG)
 def test_nothing_is_lost_whoever_dies(fleet_of, capsys):
     chance = seeded(capsys)
-    slow = {"CONCURRENT_REQUESTS": "4", "SEGMENT_RECORDS": "100", "QUEUE_PREFETCH": "32"}
-    fleet = fleet_of("--battles", str(BATTLES), "--ties", "3", "--latency", "0.08", **slow)
-    for _ in range(4):
-        fleet.start()
-    restarts = set(chance.sample(range(2, KILLS), 2))
-    imbalances = []
+    fleet = fleet_of(*SITE, **SLOW)
+    restarts = chance.sample(range(2, KILLS), KILLS // 10)
 
-    for kill in range(KILLS):
+    imbalances = strike(fleet, chance, fleet.kill, dict.fromkeys(restarts, fleet.kill_redis))
+
+    fetched = fleet.site.fetched()
+    again = len(fetched) - len(set(fetched))
+    tell(capsys, f"{KILLS} kills, {len(restarts)} of Redis; {again} fetched again")
+    assert set(imbalances) <= {0, None}
+    is_complete(fleet)
+
+
+@pytest.mark.timeout(LONG)
+def test_nothing_is_lost_when_machines_vanish_and_redis_is_emptied(fleet_of, s3, capsys):
+    chance = seeded(capsys)
+    fleet = fleet_of(*SITE, SEGMENT_AGE="1", **SLOW)
+    fleet.places, fleet.has_own_spools = s3.places, True
+    blows = chance.sample(range(2, KILLS), KILLS // 5)
+    half = len(blows) // 2
+    at_once = dict.fromkeys(blows[:half], fleet.kill_redis)
+    at_once |= dict.fromkeys(blows[half:], fleet.empty_redis)
+
+    imbalances = strike(fleet, chance, fleet.vanish, at_once)
+
+    fetched, lines = fleet.site.fetched(), s3.lines()
+    tell(
+        capsys,
+        f"{KILLS} machines with their disks, {half} restarts of Redis, {len(blows) - half} times "
+        f"emptied; {len(fetched) - len(set(fetched))} fetched again, {len(lines) - BATTLES} lines "
+        f"stand twice in {len(s3.keys())} segments",
+    )
+    assert set(imbalances) <= {0, None}
+    is_complete(fleet)
+
+
+def strike(fleet, chance, kill, at_once) -> list[int | None]:
+    """Kill workers one after the other, and more with some of them; return the ledger's faults."""
+    imbalances = []
+    for _ in range(WORKERS):
+        fleet.start()
+    for number in range(KILLS):
         until = time.monotonic() + chance.uniform(0.6, 1.8)
         while time.monotonic() < until:
             imbalances.append(_imbalance(fleet))
             time.sleep(0.05)
-        fleet.kill(chance.choice(fleet.alive()))
-        if kill in restarts:
-            fleet.kill_redis()
+        kill(chance.choice(fleet.alive()))
+        at_once.get(number, int)()
         fleet.start()
     fleet.wait()
+    return imbalances
 
+
+def is_complete(fleet) -> None:
+    """Make sure that every battle is there once, and that nothing is left to do."""
     status, exported = fleet.status(), fleet.exported()
-    fetched = fleet.site.fetched()
-    again = len(fetched) - len(set(fetched))
-    tell(capsys, f"{KILLS} kills, 2 of Redis; {again} fetched again")
     assert sorted(exported) == sorted(public_ids(battles=BATTLES))
     assert sorted(fleet.searched()) == sorted(exported)
     assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
-    assert set(imbalances) <= {0, None}
     assert status.imbalance() == 0
 
 

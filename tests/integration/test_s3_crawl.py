@@ -5,50 +5,11 @@ from __future__ import annotations
 import os
 import time
 
-import boto3
-import pytest
-from moto.server import ThreadedMotoServer
-
 from tests.integration.fleet import public_ids, tell
 
-BUCKET = "battles"
 SMALL = {"SPOOL_LIMIT": "100000", "SEGMENT_RECORDS": "20", "CONCURRENT_REQUESTS": "4"}
 AWAY = float(os.environ.get("S3_AWAY", "6"))
 """Seconds that S3 stays away once the crawl pauses."""
-
-
-class S3:
-    """A server of the test's own; what it holds outlives its being away."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.start()
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        address = f"http://127.0.0.1:{self.port}"
-        self.client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
-        self.client.create_bucket(Bucket=BUCKET)
-        self.places = {
-            "ARCHIVE_URL": f"s3://{BUCKET}/archive",
-            "AWS_ENDPOINT_URL": address,
-            "AWS_REGION_NAME": "us-east-1",
-            **{name.upper(): value for name, value in keys.items()},
-        }
-
-    def start(self) -> None:
-        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=self.port, verbose=False)
-        self._server.start()
-        self.port = self._server.get_host_and_port()[1]
-
-    def stop(self) -> None:
-        self._server.stop()
-
-
-@pytest.fixture
-def s3():
-    server = S3()
-    yield server
-    server.client.close()
-    server.stop()
 
 
 def test_a_crawl_comes_back_out_of_s3(fleet_of, s3):
