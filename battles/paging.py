@@ -47,7 +47,7 @@ class Walk:
     left: int | None = None
     """How many battles are wanted at most; `None` wants all."""
     look: int | None = None
-    """Counts the looks of a watch, each of which reads the same pages anew."""
+    """Tells the looks of a watch apart, each of which reads the same pages anew."""
     crowded: tuple[int, ...] = ()
     """Seconds to ask for format by format, when all are listed together."""
     asked: tuple[int, ...] = ()
