@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -19,8 +20,10 @@ def pipeline(places) -> IndexPipeline:
 @pytest.fixture
 def stored(archive, battles) -> list[Archived]:
     """Some battles whose bytes are durable."""
-    locations = commit(archive.spool(), battles[:5])
-    return [Archived(*pair) for pair in zip(battles, locations, strict=False)]
+    # The pipeline marks them, and the others are every test's.
+    own = [replace(battle) for battle in battles[:5]]
+    locations = commit(archive.spool(), own)
+    return [Archived(*pair) for pair in zip(own, locations, strict=True)]
 
 
 def process(pipeline: IndexPipeline, items: list[Archived]) -> list:
