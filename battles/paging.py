@@ -2,7 +2,8 @@
 
 The site sorts by upload time in whole seconds and breaks no ties. So a page is followed by one that
 begins with the last second again; a second that fills a whole page is walked by `page=`; and in the
-list of all formats, which cannot be walked so, it is asked for format by format.
+list of all formats, which cannot be walked so, it is asked for format by format: in the end, or at
+once and one after another with a limit, which they share.
 """
 
 from __future__ import annotations
@@ -12,9 +13,13 @@ from typing import Any
 
 from battles.parsers.names import format_of
 from battles.parsers.reply import BadReplyError
-from battles.parsers.search import PAGE_LAST, Row, SearchPage
+from battles.parsers.search import PAGE_FULL, PAGE_LAST, Row, SearchPage
 
-_LISTS = ("between", "formats", "crowded", "edge")
+_LISTS = ("between", "formats", "crowded", "asked", "edge")
+_EDGE_FIRST = 2 * PAGE_FULL
+_EDGE_LAST = 4 * PAGE_FULL
+"""Battles in an `edge` at most: those taken before a second was walked by pages, which any of its
+pages may list, come first; of those that its pages have listed, the latest are enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +41,24 @@ class Walk:
     formats: tuple[str, ...] = ()
     """Formats seen so far, when all are listed together."""
     edge: tuple[str, ...] = ()
-    """Battles of the last second seen, which the next page lists again."""
+    """Battles taken of the last second seen, which a next page may list again."""
     resume: int | None = None
     """Where to go on with `before` when `second` is done."""
     left: int | None = None
     """How many battles are wanted at most; `None` wants all."""
     look: int | None = None
-    """Counts the looks of a watch, each of which reads the same pages anew."""
+    """Tells the looks of a watch apart, each of which reads the same pages anew."""
     crowded: tuple[int, ...] = ()
     """Seconds to ask for format by format, when all are listed together."""
+    asked: tuple[int, ...] = ()
+    """With a limit: for how many of `formats`, from the first, each of `crowded` was asked."""
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Walk:
-        """Rebuild a walk from its fields."""
-        lists = {name: tuple(fields.get(name, ())) for name in _LISTS}
-        return cls(**{**fields, **lists})
+        """Rebuild a walk from its fields; those of a later version are left out."""
+        known = {name: fields[name] for name in fields.keys() & cls.__dataclass_fields__.keys()}
+        lists = {name: tuple(known.get(name, ())) for name in _LISTS}
+        return cls(**{**known, **lists})
 
     def fields(self) -> dict[str, Any]:
         """Return what is not default, fit for JSON."""
@@ -118,18 +126,28 @@ def advance(walk: Walk, page: SearchPage) -> Step:
 
 def _advance(walk: Walk, page: SearchPage) -> Step:
     rows = [row for row in page.rows if walk.wants(row)]
-    edge = tuple(row.id for row in page.rows if row.uploaded == page.oldest)
+    if not walk.between:
+        walk = replace(walk, edge=_edge(walk, page))
     if walk.page is not None:
-        return _advance_in_second(walk if walk.between else replace(walk, edge=edge), page, rows)
+        return _advance_in_second(walk, page, rows)
     _check_beginning(walk, page)
-    walk = replace(walk, edge=edge)
     if not walk.is_filtered:
-        seen = {*walk.formats, *(format_of(row.id) for row in page.rows)}
-        walk = replace(walk, formats=tuple(sorted(seen)))
+        seen = sorted({format_of(row.id) for row in page.rows})
+        walk = replace(walk, formats=tuple(dict.fromkeys((*walk.formats, *seen))))
     oldest = page.oldest
     if oldest is None or not page.has_more or walk.is_over_at(oldest):
-        return Step(rows, _crowded_seconds(walk))
+        return Step(rows, _afterwards(walk))
     return _go_on(walk, rows, oldest)
+
+
+def _edge(walk: Walk, page: SearchPage) -> tuple[str, ...]:
+    """Return the battles taken of the second with which the next page begins."""
+    second = page.oldest if walk.second is None else walk.second
+    listed = [row.id for row in page.rows if row.uploaded == second]
+    is_same = walk.second is not None or page.oldest == page.newest
+    earlier = [battle_id for battle_id in walk.edge if battle_id not in listed] if is_same else []
+    edge = (*earlier, *listed)
+    return (*edge[:_EDGE_FIRST], *edge[_EDGE_FIRST:][-_EDGE_LAST:])
 
 
 def _check_beginning(walk: Walk, page: SearchPage) -> None:
@@ -146,19 +164,46 @@ def _go_on(walk: Walk, rows: list[Row], oldest: int) -> Step:
         return Step(rows, [replace(walk, before=following)])
     # The whole page is of one second, and asking on would bring it again.
     if not walk.is_filtered:
-        crowded = (*walk.crowded, oldest)
-        return Step(rows, [replace(walk, before=oldest - 1, edge=(), crowded=crowded)])
-    resume = oldest if walk.second is None else None
+        walk = replace(walk, crowded=(*walk.crowded, oldest), second=oldest, resume=oldest - 1)
+        return Step(rows, _resumed(walk) if walk.left is None else _afterwards(walk))
+    resume = oldest if walk.second is None else walk.resume
     inside = replace(walk, second=oldest, before=None, resume=resume)
     return Step(rows, [_halve(inside, 1, PAGE_LAST)])
 
 
-def _crowded_seconds(walk: Walk) -> list[Walk]:
+def _afterwards(walk: Walk) -> list[Walk]:
+    """Say where to go on when everything is seen of what a walk asked for."""
+    if walk.left is None and walk.crowded:
+        return _every_format(walk)
+    return _next_format(walk) or _resumed(walk)
+
+
+def _every_format(walk: Walk) -> list[Walk]:
     return [
-        Walk(format=name, second=second, before=second + 1, left=walk.left, look=walk.look)
+        Walk(format=name, second=second, before=second + 1, look=walk.look)
         for second in walk.crowded
         for name in walk.formats
     ]
+
+
+def _next_format(walk: Walk) -> list[Walk]:
+    """Ask a crowded second for one more format; the newest formats may be new to any of them."""
+    asked = dict.fromkeys(walk.crowded, 0) | dict(zip(walk.crowded, walk.asked, strict=False))
+    for second in reversed(walk.crowded):
+        if (count := asked[second]) < len(walk.formats):
+            asked[second] += 1
+            here = replace(walk, format=walk.formats[count], second=second, before=second + 1)
+            edge = walk.edge if second == walk.second else ()
+            return [replace(here, page=None, edge=edge, asked=tuple(asked.values()))]
+    return []
+
+
+def _resumed(walk: Walk) -> list[Walk]:
+    """Go on with older battles than those of the second."""
+    if walk.resume is None:
+        return []
+    walk = replace(walk, format=None if walk.crowded else walk.format, second=None, page=None)
+    return [replace(walk, edge=(), before=walk.resume, resume=None)]
 
 
 def _halve(walk: Walk, low: int, high: int) -> Walk:
@@ -178,13 +223,7 @@ def _advance_in_second(walk: Walk, page: SearchPage, rows: list[Row]) -> Step:
         # Its battles are taken when the second is walked from its first page on.
         return Step([], [_halve(walk, *((low, number) if found else (number + 1, high)))])
     if is_end or oldest < second:
-        return Step(rows, _resumed(walk))
+        return Step(rows, _afterwards(walk))
     if number >= PAGE_LAST:
-        return Step(rows, _resumed(walk), suspect=second)
+        return Step(rows, _afterwards(walk), suspect=second)
     return Step(rows, [replace(walk, page=number + 1)])
-
-
-def _resumed(walk: Walk) -> list[Walk]:
-    if walk.resume is None:
-        return []
-    return [replace(walk, second=None, page=None, edge=(), before=walk.resume, resume=None)]

@@ -24,7 +24,8 @@ class Server:
     """Serves a site, and misbehaves as told.
 
     Beside the site's own addresses there is `/_sandbox/misbehave`, to which a JSON object with
-    fields of `Misbehaviour` can be PUT.
+    fields of `Misbehaviour` can be PUT, and `/_sandbox/public/{id}`, where a PUT makes a private
+    replay public.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Server:
                 web.get("/robots.txt", self._robots),
                 web.get("/search.json", self._search),
                 web.put("/_sandbox/misbehave", self._change),
+                web.put("/_sandbox/public/{id}", self._publish),
                 web.get(r"/{name:[^/]+}.json", self._json),
                 web.get(r"/{name:[^/]+}.log", self._text),
             ]
@@ -135,6 +137,12 @@ class Server:
         except (ValueError, TypeError) as error:
             return web.Response(status=400, text=f"{error}\n")
         return web.Response(text=f"{self._misbehaviour}\n")
+
+    async def _publish(self, request: web.Request) -> web.Response:
+        battle_id = request.match_info["id"]
+        if not self._site.publish(battle_id):
+            return web.Response(status=404, text=f"There is no {battle_id}.\n")
+        return web.Response(text=f"{battle_id} is public.\n")
 
 
 def _truncate(response: web.StreamResponse) -> web.StreamResponse:

@@ -125,6 +125,13 @@ class ReplaySite:
                 rows = self._lists[key]
                 rows.insert(bisect_left(rows, _order(new), key=_order), new)
 
+    def publish(self, battle_id: str) -> bool:
+        """Make a replay public, which keeps its upload time; False when there is none."""
+        replay = self._by_id.get(battle_id)
+        if replay is not None:
+            self.add(replace(replay, private=0, password=None))
+        return replay is not None
+
     def replay(self, name: str) -> Replay | None:
         """Find what `/{name}.json` asks for; private ones may need their password."""
         battle_id, _, password = name.removesuffix("pw").rpartition("-")

@@ -25,6 +25,7 @@ from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.search import parse_search
+from extensions.lease import end_watch
 from extensions.retry import give_up, look_again, retry_later
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ _LOOKS = 6
 """At a replay that was saved in mid-battle; the longest battles last an hour."""
 _SEARCH_PRIORITY = 10
 """Discovery before downloads."""
+_SWEEP = "sweep"
+"""What `watch` is for a sweep; workers of earlier versions take it for true."""
+_DAY = 86400
+_WEEK = 7 * _DAY
 
 
 class ReplaysSpider(scrapy.Spider):
@@ -51,6 +56,9 @@ class ReplaysSpider(scrapy.Spider):
             with `follow`.
         REPLAYS_OVERLAP (3600): seconds each look goes back beyond the one before: replays become
             public late.
+        REPLAYS_SWEEP (21600.0): seconds between two sweeps, with `follow`: looks for replays that
+            became public later than that; 0: none.
+        REPLAYS_SWEEP_DAYS (7.0): days each sweep goes back, but never beyond `since`.
 
     """
 
@@ -100,11 +108,13 @@ class ReplaysSpider(scrapy.Spider):
             first = begin(walk, until=self._until)
             if self.is_watching:
                 yield self._search(first, watch=True)
+                if sweep := self._sweep(walk):
+                    yield sweep
             else:
                 yield self._search(first, family=self._family(walk), is_start=True)
 
     def parse_search(
-        self, response: Response, walk: dict[str, Any], *, watch: bool = False
+        self, response: Response, walk: dict[str, Any], *, watch: bool | str = False
     ) -> Iterator[scrapy.Request]:
         """Yield a request for each battle of a search page, and the searches that follow."""
         here = Walk.of(walk)
@@ -120,9 +130,11 @@ class ReplaysSpider(scrapy.Spider):
         self._count("replays/rows_unusable", page.unusable)
         self._report(here, step)
         yield from (self.request_for(row.id) for row in step.rows)
-        family = response.meta.get("family")
+        family = _sweep_family(here) if watch == _SWEEP else response.meta.get("family")
         yield from (self._search(following, family=family) for following in step.walks)
-        if watch:
+        if watch == _SWEEP:
+            yield from self._sweep_again(response, here)
+        elif watch:
             yield self._watch(here, page.newest)
 
     def parse_battle(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
@@ -167,12 +179,12 @@ class ReplaysSpider(scrapy.Spider):
         self,
         walk: Walk,
         *,
-        watch: bool = False,
+        watch: bool | str = False,
         delay: float = 0.0,
         family: str | None = None,
         is_start: bool = False,
     ) -> scrapy.Request:
-        meta: dict[str, Any] = {"delay": delay, "watcher": _watcher(walk)} if watch else {}
+        meta: dict[str, Any] = {"delay": delay, "watcher": _watcher(walk, watch)} if watch else {}
         if family:
             meta["family"] = family
         if is_start:
@@ -181,11 +193,11 @@ class ReplaysSpider(scrapy.Spider):
             f"{self._site}/search.json?{urlencode(walk.parameters())}".rstrip("?"),
             self.parse_search,
             errback=self.search_failed,
-            cb_kwargs={"walk": walk.fields(), **({"watch": True} if watch else {})},
+            cb_kwargs={"walk": walk.fields(), **({"watch": watch} if watch else {})},
             meta=meta,
             priority=_SEARCH_PRIORITY,
             # There is one watch of a name, whatever was seen.
-            dont_filter=watch,
+            dont_filter=bool(watch),
         )
 
     def _watch(self, walk: Walk, newest: int | None) -> scrapy.Request:
@@ -196,6 +208,25 @@ class ReplaysSpider(scrapy.Spider):
         again = Walk(walk.format, walk.user, since=since, look=(walk.look or 0) + 1)
         interval = self.settings.getfloat("REPLAYS_INTERVAL", 60.0)
         return self._search(again, watch=True, delay=interval)
+
+    def _sweep(self, walk: Walk) -> scrapy.Request | None:
+        """Go through the last days once more, some hours from now; None when nobody wants that."""
+        interval = self.settings.getfloat("REPLAYS_SWEEP", 21600.0)
+        if interval <= 0:
+            return None
+        due = int(time.time() + interval)
+        oldest = due - int(_DAY * self.settings.getfloat("REPLAYS_SWEEP_DAYS", 7.0))
+        # By its time a sweep is told from all others, also after a start from nothing.
+        look = max(due, (walk.look or 0) + 1)
+        again = Walk(walk.format, walk.user, since=max(oldest, walk.since or 0), look=look)
+        return self._search(again, watch=_SWEEP, delay=interval)
+
+    def _sweep_again(self, response: Response, walk: Walk) -> Iterator[scrapy.Request]:
+        self._count("replays/sweeps")
+        if again := self._sweep(walk):
+            yield again
+        else:
+            end_watch(response)
 
     def _again(self, response: Response, error: Exception) -> scrapy.Request | None:
         """Ask again for what came broken; None when it makes no sense, or no more."""
@@ -237,6 +268,12 @@ class ReplaysSpider(scrapy.Spider):
             self.crawler.stats.inc_value(name, count)
 
 
-def _watcher(walk: Walk) -> str:
+def _watcher(walk: Walk, watch: bool | str) -> str:  # noqa: FBT001 -- it is no switch
     """Name the watch over one search."""
-    return f"{walk.format or '*'}/{walk.user or '*'}"
+    name = f"{walk.format or '*'}/{walk.user or '*'}"
+    return f"{name}/{_SWEEP}" if watch == _SWEEP else name
+
+
+def _sweep_family(walk: Walk) -> str:
+    """Name what the sweeps of a week have seen: a family without an end is never forgotten."""
+    return json.dumps([_SWEEP, walk.format, walk.user, (walk.look or 0) // _WEEK])

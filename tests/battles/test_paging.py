@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from battles.paging import Step, Walk, advance, begin
@@ -43,23 +43,32 @@ def replay(n: int, uploaded: int, format: str, players: list[str], private: int 
 class Walked:
     """What came of a walk."""
 
-    found: set[str] = field(default_factory=set)
+    taken: list[str] = field(default_factory=list)
+    """In order, with repeats if there are any."""
     formats: set[str] = field(default_factory=set)
     """Formats that the list of all formats showed."""
     suspects: list[int] = field(default_factory=list)
     requests: int = 0
+    longest: int = 0
+    """Characters of the longest walk, as a queue would have it."""
+
+    @property
+    def found(self) -> set[str]:
+        return set(self.taken)
 
 
 def walk_through(site: ReplaySite, walk: Walk, most: int = 1000) -> Walked:
     """Follow a walk to its end, through JSON as a queue would have it."""
     walked, open_walks = Walked(), [walk.fields()]
     while open_walks:
-        walk = Walk.of(json.loads(json.dumps(open_walks.pop())))
+        stored = json.dumps(open_walks.pop())
+        walked.longest = max(walked.longest, len(stored))
+        walk = Walk.of(json.loads(stored))
         rows = site.search(walk.parameters())
         step = advance(walk, parse_search(json.dumps(rows).encode()))
         walked.requests += 1
         assert walked.requests <= most, "too many requests"
-        walked.found |= {row.id for row in step.rows}
+        walked.taken += [row.id for row in step.rows]
         if not walk.is_filtered:
             walked.formats |= {row["id"].split("-")[-2] for row in rows}
         if step.suspect is not None:
@@ -170,14 +179,174 @@ def test_a_walk_over_all_formats_finds_all_but_those_no_page_shows(replays, wind
     assert walked.suspects == []
 
 
-def test_a_format_that_only_a_crowded_second_has_is_found_once_a_page_shows_it():
+@pytest.mark.parametrize("limit", [None, 1000], ids=["all wanted", "a limit beyond all"])
+def test_a_format_that_only_a_crowded_second_has_is_found_once_a_page_shows_it(limit):
     battles = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(200)]
-    others = [replay(n, EPOCH, "ou", ["A", "B"]) for n in range(200, 250)]
-    site = ReplaySite([*battles, *others, replay(250, EPOCH - 5, "ou", ["A", "B"])])
+    others = [replay(n, EPOCH, "ou", ["A", "B"]) for n in range(200, 400)]
+    shown = {row["id"] for row in ReplaySite([*battles, *others]).search({})}
+    hidden = [one for one in others if one.id not in shown][:20]
+    older = [replay(n, EPOCH - 5, "gen8ou", ["A", "B"]) for n in range(500, 560)]
+    site = ReplaySite([*battles, *hidden, *older, replay(600, EPOCH - 9, "ou", ["A", "B"])])
 
-    walked = walk_through(site, begin(Walk(None, None, since=None), until=None))
+    walked = walk_through(site, Walk(left=limit))
 
     assert walked.found == site.public_ids
+
+
+# --- With a limit ---------------------------------------------------------------------------------
+
+
+limits = st.integers(1, 120) | st.integers(1, 1100)
+
+
+def times_of(site: ReplaySite, ids: list[str]) -> list[int]:
+    return sorted((site.replay(id).uploaded for id in ids), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("format", "user"), [("gen9ou", None), (None, "bb")], ids=["of a format", "of a user"]
+)
+@given(replays=seconds(), limit=limits, window=windows)
+@settings(deadline=None, max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow])
+def test_a_filtered_walk_takes_as_many_as_its_limit_and_the_newest(
+    replays, limit, window, format, user
+):
+    site, (since, until) = ReplaySite(replays), window
+    everything = walk_through(site, begin(Walk(format, user, since=since), until=until)).found
+
+    walked = walk_through(site, begin(Walk(format, user, since=since, left=limit), until=until))
+
+    assert len(walked.found) == len(walked.taken)
+    assert times_of(site, walked.taken) == times_of(site, everything)[:limit]
+
+
+@given(replays=seconds(), limit=limits, window=windows)
+@settings(deadline=None, max_examples=examples(100), suppress_health_check=[HealthCheck.too_slow])
+def test_a_walk_over_all_formats_takes_as_many_as_its_limit(replays, limit, window):
+    site, (since, until) = ReplaySite(replays), window
+    everything = walk_through(site, begin(Walk(since=since), until=until)).found
+
+    walked = walk_through(
+        site,
+        begin(Walk(since=since, left=limit), until=until),
+        most=most_requests(inside(replays, None, None), len(FORMATS)),
+    )
+
+    assert len(walked.found) == len(walked.taken) == min(limit, len(everything))
+    assert walked.longest < 15_000
+
+
+@given(replays=seconds(), limit=limits)
+@settings(
+    deadline=None,
+    max_examples=examples(60),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+def test_a_walk_over_all_formats_takes_the_newest_where_no_format_shows_late(replays, limit):
+    site = ReplaySite(replays)
+    shown = {(row["uploadtime"], row["id"].split("-")[-2]) for row in pages_by_second(site)}
+    assume(shown == {(replay.uploaded, replay.formatid) for replay in inside(replays, None, None)})
+
+    walked = walk_through(site, Walk(left=limit))
+
+    assert times_of(site, walked.taken) == times_of(site, list(site.public_ids))[:limit]
+
+
+def pages_by_second(site: ReplaySite) -> list[dict]:
+    """What the list of all formats shows of each second at most."""
+    times = times_of(site, list(site.public_ids))
+    return [
+        row
+        for time in set(times)
+        for row in site.search({"before": str(time)})
+        if row["uploadtime"] == time
+    ]
+
+
+def test_a_limit_is_reached_in_spite_of_a_crowded_second():
+    newer = [replay(n, EPOCH + n, "gen9ou", ["A", "B"]) for n in range(1, 15)]
+    crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(20, 80)]
+    older = [replay(n, EPOCH - n, "gen9ou", ["A", "B"]) for n in range(100, 120)]
+    site = ReplaySite([*newer, *crowded, *older])
+
+    walked = walk_through(site, Walk("gen9ou", left=95))
+
+    assert len(walked.taken) == len(walked.found) == 94
+
+
+class Growing:
+    """A site to which so many newer battles come between any two requests."""
+
+    def __init__(self, replays: list[Replay], new: int) -> None:
+        self._site = ReplaySite(replays)
+        self._new = new
+        self._count = 0
+
+    def search(self, parameters: dict[str, str]) -> list[dict]:
+        rows = self._site.search(parameters)
+        for _ in range(self._new):
+            self._count += 1
+            self._site.add(
+                replay(90_000 + self._count, EPOCH + 1 + self._count, "gen9ou", ["A", "B"])
+            )
+        return rows
+
+
+@pytest.mark.parametrize("new", [0, 1, 20, 40])
+@pytest.mark.parametrize("limit", [60, 260, 315, 400])
+def test_a_row_that_uploads_shift_to_the_next_page_counts_once(new, limit):
+    crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(300)]
+    older = [replay(n, EPOCH - 1, "gen9ou", ["A", "B"]) for n in range(400, 420)]
+    site = Growing([*crowded, *older], new)
+
+    walked = walk_through(site, begin(Walk("gen9ou", left=limit), until=EPOCH + 1))
+
+    assert len(walked.taken) == len(walked.found) == min(limit, 320)
+
+
+class Shuffled:
+    """A site that orders the battles of a second by `page` otherwise than by `before`."""
+
+    def __init__(self, replays: list[Replay]) -> None:
+        self._site = ReplaySite(replays)
+        self._other = ReplaySite([replace(one, id=one.id[::-1]) for one in replays])
+
+    def search(self, parameters: dict[str, str]) -> list[dict]:
+        if "page" not in parameters:
+            return self._site.search(parameters)
+        return [row | {"id": row["id"][::-1]} for row in self._other.search(parameters)]
+
+
+def test_what_was_taken_before_a_second_is_walked_counts_once_on_whichever_page_it_comes():
+    crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(800)]
+    older = [replay(n, EPOCH - 1, "gen9ou", ["A", "B"]) for n in range(1000, 1020)]
+    site = Shuffled([*crowded, *older])
+
+    walked = walk_through(site, Walk("gen9ou", left=815))
+
+    assert len(walked.taken) == len(walked.found) == 815
+
+
+def test_a_walk_stays_small_in_a_second_however_crowded():
+    crowded = [replay(n, EPOCH, "gen9ou", ["A", "B"]) for n in range(4000)]
+
+    walked = walk_through(ReplaySite(crowded), Walk("gen9ou", left=5000))
+
+    assert len(walked.taken) == len(walked.found) == 4000
+    assert walked.longest < 10_000
+
+
+def test_a_list_of_all_formats_that_an_earlier_version_left_is_walked_to_its_end():
+    battles = [replay(n, EPOCH, FORMATS[n % 2], ["A", "B"]) for n in range(200)]
+    site = ReplaySite([*battles, replay(250, EPOCH - 5, "ou", ["A", "B"])])
+    left = {"before": EPOCH - 1, "crowded": [EPOCH], "formats": sorted(FORMATS[:2]), "left": 149}
+
+    walked = walk_through(site, Walk.of(left))
+
+    assert len(walked.taken) == len(walked.found) == 149
+
+
+# --- Sites that misbehave -------------------------------------------------------------------------
 
 
 def test_a_crowded_second_costs_few_requests():
@@ -346,6 +515,7 @@ walks = st.builds(
     between=several,
     formats=st.lists(st.text()).map(tuple),
     crowded=several,
+    asked=several,
 )
 
 
@@ -355,6 +525,10 @@ def test_a_walk_outlives_a_queue(walk):
     stored = json.dumps(walk.fields())
 
     assert Walk.of(json.loads(stored)) == walk
+
+
+def test_what_a_later_version_says_of_a_walk_is_left_out():
+    assert Walk.of({"format": "ou", "of_tomorrow": [1]}) == Walk(format="ou")
 
 
 def test_a_new_walk_has_nothing_to_store():

@@ -63,6 +63,11 @@ class Site:
         reply = requests.put(f"{self.address}/_sandbox/misbehave", json=misbehaviour, timeout=10)
         assert reply.status_code == 200, reply.text
 
+    def publish(self, battle_id: str) -> None:
+        """Have a private battle made public, which keeps its upload time."""
+        reply = requests.put(f"{self.address}/_sandbox/public/{battle_id}", timeout=10)
+        assert reply.status_code == 200, reply.text
+
     def requests(self) -> list[dict]:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import signal
 import time
+from typing import TYPE_CHECKING
 
+from sandbox.site import ReplaySite
 from tests.integration.fleet import public_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def searches(fleet) -> int:
@@ -19,7 +24,7 @@ def test_a_watch_goes_on_and_outlives_its_worker(fleet_of):
         time.sleep(0.05)
     follower.send_signal(signal.SIGTERM)
     assert follower.wait(30) == 0
-    assert fleet.status().watchers == 1
+    assert fleet.status().watchers == 2
     seen = searches(fleet)
 
     fleet.start("follow=1")
@@ -28,9 +33,52 @@ def test_a_watch_goes_on_and_outlives_its_worker(fleet_of):
     fleet.run("queue", "drain")
 
     fleet.wait()
-    assert fleet.status().watchers == 1
+    assert fleet.status().watchers == 2
     assert fleet.stored() == sorted(public_ids(battles=40))
     assert fleet.status().imbalance() == 0
+
+
+def test_a_battle_that_becomes_public_late_is_archived_once_whoever_sweeps(fleet_of):
+    fleet = fleet_of(
+        "--battles",
+        "120",
+        "--private-every",
+        "10",
+        REPLAYS_INTERVAL="0.3",
+        REPLAYS_OVERLAP="1",
+        REPLAYS_SWEEP="1",
+        REPLAYS_SWEEP_DAYS="36500",
+    )
+    public = public_ids(battles=120, private_every=10)
+    late = oldest_of(public_ids(battles=120) - public)
+    follower = fleet.start("follow=1")
+    fleet.start("follow=1")
+    wait_until(lambda: public <= {*fleet.site.fetched()})
+    follower.send_signal(signal.SIGTERM)
+    assert follower.wait(30) == 0
+    fleet.start("follow=1")
+
+    fleet.site.publish(late)
+
+    wait_until(lambda: late in fleet.site.fetched())
+    fleet.run("queue", "drain")
+    fleet.wait()
+    assert fleet.status().watchers == 2
+    assert fleet.stored() == sorted({*public, late})
+    assert sorted(fleet.site.fetched()) == sorted({*public, late})
+    assert fleet.status().imbalance() == 0
+
+
+def oldest_of(ids: set[str]) -> str:
+    site = ReplaySite.recorded()
+    return min(ids, key=lambda name: site.replay(name).uploaded)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.05)
 
 
 def test_a_crawl_that_does_not_follow_ends_beside_a_watch(fleet_of):

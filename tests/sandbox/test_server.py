@@ -216,6 +216,18 @@ def test_what_goes_wrong_can_be_changed_while_the_site_runs(serve):
 
 
 @pytest.mark.parametrize(
+    ("battle_id", "status"), [("gen9ou-2", 200), ("gen9ou-9", 404)], ids=["private", "unknown"]
+)
+def test_a_battle_can_be_made_public_while_the_site_runs(serve, small, battle_id, status):
+    address = serve(small, refused=1.0)
+
+    published = requests.put(f"{address}/_sandbox/public/{battle_id}", timeout=TIMEOUT)
+
+    assert published.status_code == status
+    assert (battle_id in small.public_ids) == (status == 200)
+
+
+@pytest.mark.parametrize(
     "body",
     [b"", b"no JSON", b"[]", b"null", b'{"shape": 1}', b'{"garbage": 2}', b'{"garbage": "x"}'],
     ids=repr,

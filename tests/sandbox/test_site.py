@@ -221,6 +221,29 @@ def test_views_count_up_as_a_string(make):
     assert [json.loads(replay.json())["views"] for _ in range(3)] == ["0", "1", "2"]
 
 
+@pytest.mark.parametrize("hidden", [{"private": 2}, {"private": 1, "password": "secret"}])
+def test_a_private_battle_made_public_is_listed_at_its_upload_time(make, hidden):
+    site = ReplaySite([make(1, 1001, **hidden), make(2, 1002)])
+
+    assert site.publish("gen9ou-1")
+
+    assert [row["id"] for row in site.search({})] == ["gen9ou-2", "gen9ou-1"]
+    assert site.replay("gen9ou-1").uploaded == 1001
+    assert site.public_ids == {"gen9ou-1", "gen9ou-2"}
+
+
+def test_a_public_battle_made_public_is_listed_once(make):
+    site = ReplaySite([make(1, 1001)])
+
+    assert site.publish("gen9ou-1")
+
+    assert [row["id"] for row in site.search({})] == ["gen9ou-1"]
+
+
+def test_what_there_is_not_cannot_be_made_public(make):
+    assert not ReplaySite([make(1, 1001)]).publish("gen9ou-2")
+
+
 def test_a_battle_published_again_keeps_its_upload_time_and_is_listed_once(make):
     site = ReplaySite([make(1, 1), make(2, 2)])
 

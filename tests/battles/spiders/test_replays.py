@@ -20,6 +20,7 @@ from battles.spiders.replays import ReplaysSpider
 from extensions.queue import Leased
 from extensions.request_fields import decode, encode
 from extensions.scheduler import Lease
+from extensions.seen import Seen
 from sandbox.site import Plan, ReplaySite
 
 SITE = "https://replay.example"
@@ -41,11 +42,21 @@ def spider_of():
     return build
 
 
-def started(spider: ReplaysSpider) -> list[Request]:
+def all_started(spider: ReplaysSpider) -> list[Request]:
     async def collect() -> list[Request]:
         return [request async for request in spider.start()]
 
     return asyncio.run(collect())
+
+
+def started(spider: ReplaysSpider) -> list[Request]:
+    """Return what a spider asks for at once."""
+    return [request for request in all_started(spider) if not request.meta.get("delay")]
+
+
+def sweeps(spider: ReplaysSpider) -> list[Request]:
+    """Return what a spider asks for at first, but later."""
+    return [request for request in all_started(spider) if request.meta.get("delay")]
 
 
 def respond(request: Request, body: bytes, status: int = 200) -> Response:
@@ -339,6 +350,162 @@ def test_no_two_looks_of_a_watch_are_the_same_request(spider_of):
         looks.append(called(looks[-1], page(NOW))[-1])
 
     assert len({prints.fingerprint(look) for look in looks}) == 5
+
+
+# --- Sweeps ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def now(clock, monkeypatch) -> int:
+    monkeypatch.setattr("battles.spiders.replays.time", SimpleNamespace(time=clock))
+    return int(clock.now)
+
+
+def test_who_follows_sweeps_each_search_later_under_a_name_of_its_own(spider_of):
+    requests = sweeps(spider_of(formats="gen9ou,gen1ou", users="ann", follow="1"))
+
+    assert [request.meta["watcher"] for request in requests] == [
+        "gen9ou/ann/sweep",
+        "gen1ou/ann/sweep",
+    ]
+    assert {request.meta["delay"] for request in requests} == {21600.0}
+    assert [request.url for request in requests] == [
+        f"{SITE}/search.json?format=gen9ou&user=ann",
+        f"{SITE}/search.json?format=gen1ou&user=ann",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [({}, {}), ({}, {"limit": "5"}), ({"REPLAYS_SWEEP": 0}, {"follow": "1"})],
+    ids=["not following", "with a limit", "switched off"],
+)
+def test_nobody_else_sweeps(spider_of, settings, arguments):
+    assert sweeps(spider_of(settings, **arguments)) == []
+
+
+def test_a_sweep_goes_back_some_days_from_when_it_is_due(spider_of, now):
+    settings = {"REPLAYS_SWEEP": 1000, "REPLAYS_SWEEP_DAYS": 2.5}
+    [sweep] = sweeps(spider_of(settings, follow="1"))
+
+    walk = Walk.of(sweep.cb_kwargs["walk"])
+
+    assert (walk.since, walk.before) == (now + 1000 - 216_000, None)
+
+
+@pytest.mark.parametrize("days", [0.5, 100_000], ids=["a day ago", "before there were any"])
+def test_a_sweep_never_goes_back_beyond_what_was_asked_for(spider_of, now, days):
+    spider = spider_of({"REPLAYS_SWEEP": 0.5, "REPLAYS_SWEEP_DAYS": days}, follow="1")
+    spider._since = now - 100
+
+    [sweep] = sweeps(spider)
+    [again] = called(sweep, b"[]")
+
+    assert sweep.cb_kwargs["walk"]["since"] == again.cb_kwargs["walk"]["since"] == now - 100
+
+
+def test_a_sweep_without_a_since_does_not_go_back_beyond_all_time(spider_of):
+    [sweep] = sweeps(spider_of({"REPLAYS_SWEEP_DAYS": 100_000}, follow="1"))
+
+    assert sweep.cb_kwargs["walk"]["since"] == 0
+
+
+def test_a_sweep_puts_itself_back_and_the_days_move_on(spider_of, now, clock):
+    spider = spider_of({"REPLAYS_SWEEP": 1000}, formats="gen9ou", follow="1")
+    [sweep] = sweeps(spider)
+    clock.now += 1000
+
+    *_, again = called(sweep, page(now))
+
+    assert again.meta == {"watcher": "gen9ou/*/sweep", "delay": 1000.0}
+    assert again.url == sweep.url
+    assert again.cb_kwargs["walk"]["since"] == sweep.cb_kwargs["walk"]["since"] + 1000
+    assert again.cb_kwargs["watch"] == "sweep"
+    assert stat(spider, "replays/sweeps") == 1
+
+
+def test_a_sweep_is_discovery(spider_of):
+    spider = spider_of(follow="1")
+
+    assert sweeps(spider)[0].priority == started(spider)[0].priority > 0
+
+
+def test_a_sweep_that_is_not_wanted_any_more_ends(spider_of, now):
+    [sweep] = sweeps(spider_of(formats="gen9ou", follow="1"))
+    lease = leased(sweep)
+    sweep.callback = spider_of({"REPLAYS_SWEEP": 0}, formats="gen9ou", follow="1").parse_search
+
+    requests = called(sweep, page(now))
+
+    assert [request.url for request in requests] == [f"{SITE}/gen9ou-1.json"]
+    assert lease.is_over
+
+
+def test_every_request_of_a_sweep_can_go_through_the_queue(spider_of):
+    spider = spider_of(formats="gen9ou", follow="1")
+    [sweep] = sweeps(spider)
+
+    for request in [sweep, *called(sweep, page(NOW, more=True))]:
+        fields = {name.encode(): text.encode() for name, text in encode(request, spider).items()}
+        back = decode(fields, spider)
+        assert (back.url, back.callback, back.cb_kwargs) == (
+            request.url,
+            request.callback,
+            request.cb_kwargs,
+        )
+
+
+def pages_of(look: Request, site: ReplaySite) -> list[Request]:
+    """Return the searches that follow from a look, to its end, and its own next look."""
+    waiting, pages = [look], []
+    while waiting:
+        request = waiting.pop()
+        query = dict(pair.split("=") for pair in request.url.partition("?")[2].split("&") if pair)
+        found = called(request, json.dumps(site.search(query)).encode())
+        searches = [one for one in found if one.callback == look.callback]
+        pages += searches
+        waiting += [one for one in searches if "watcher" not in one.meta]
+    return pages
+
+
+@pytest.mark.usefixtures("now")
+@pytest.mark.parametrize("since", [None, 5], ids=["all", "since"])
+def test_no_page_of_a_sweep_was_seen_by_another_look(spider_of, site, since):
+    settings = {"REPLAYS_SWEEP": 0.5, "REPLAYS_SWEEP_DAYS": 100_000, "REPLAYS_OVERLAP": 10**10}
+    spider = spider_of(settings, follow="1")
+    spider._since = since
+    place = Seen(WalkFingerprinter.from_crawler(spider.crawler)).place
+
+    looks = [*started(spider), *sweeps(spider)]
+    for _ in range(3):
+        looks += [
+            one for look in looks[-2:] for one in pages_of(look, site) if "watcher" in one.meta
+        ]
+    pages = [one for look in looks for one in pages_of(look, site) if "watcher" not in one.meta]
+
+    assert len(looks) == 8
+    assert len(pages) > 80
+    assert len({place(one) for one in pages}) == len(pages)
+
+
+def test_what_the_sweeps_of_long_ago_have_seen_is_forgotten(spider_of, now, clock):
+    settings = {"REPLAYS_SWEEP": 1000, "REPLAYS_SWEEP_DAYS": 100_000}
+    [sweep] = sweeps(spider_of(settings, follow="1"))
+    clock.now += 7 * 86400
+
+    *_, page_then, later = called(sweep, page(now, more=True))
+    *_, page_now, _ = called(later, page(now, more=True))
+
+    assert page_then.meta["family"] != page_now.meta["family"]
+
+
+def test_the_pages_of_a_sweep_are_of_its_family_to_the_end(spider_of, site):
+    [sweep] = sweeps(spider_of({"REPLAYS_SWEEP_DAYS": 100_000}, follow="1"))
+
+    *pages, again = sorted(pages_of(sweep, site), key=lambda one: "watcher" in one.meta)
+
+    assert len({one.meta["family"] for one in pages}) == 1
+    assert "family" not in again.meta
 
 
 # --- Battles --------------------------------------------------------------------------------------
