@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_TOMBSTONES = "withdrawn/"
+"""Prefix of what the store keeps of battles that were withdrawn."""
 _WORTH_ONE_READ = 256 * 1024
 """Bytes between two wanted frames that are read along rather than skipped with a second request."""
 _SHRINKS_TO = 0.9
@@ -132,6 +134,7 @@ class Corpus:
         # A store that does not answer costs nothing.
         next(self.storage.keys("raw/"), None)
         damaged: list[str] = []
+        self.heed_withdrawals()
         try:
             rebuild.begin()
             yield from self._read_into(rebuild, damaged)
@@ -149,6 +152,21 @@ class Corpus:
                 + "; ".join(damaged[:_NAMED])
             )
 
+    def withdrawn(self) -> dict[str, int]:
+        """Return the battles that were withdrawn, by id with the time, as the store has it."""
+        found: dict[str, int] = {}
+        for key in self.storage.keys(_TOMBSTONES):
+            battle_id, _, at = key.removeprefix(_TOMBSTONES).removesuffix(".json").rpartition("@")
+            if at.isdecimal():
+                found[battle_id] = max(int(at), found.get(battle_id, 0))
+        return found
+
+    def heed_withdrawals(self) -> None:
+        """Have the index know what was withdrawn, should it not."""
+        withdrawn = self.withdrawn()
+        if self.index.withdrawals() < len(withdrawn):
+            self.index.withdraw(withdrawn)
+
     def reconcile(self, *, spooled: bool) -> Iterator[tuple[str, int]]:
         """Index the stored segments of which the index knows no battle.
 
@@ -162,6 +180,7 @@ class Corpus:
             StorageError: the store does not answer; what was indexed by then stays so.
 
         """
+        self.heed_withdrawals()
         here = segment_files(self.spool) if spooled else []
         for path in here:
             with suppress(FileNotFoundError):
@@ -254,6 +273,11 @@ class Corpus:
                 f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
                 "or is gone"
             ) from None
+
+
+def tombstone_key(battle_id: str, at: int) -> str:
+    """Say under which key it is kept that a battle was withdrawn; at: seconds since the epoch."""
+    return f"{_TOMBSTONES}{battle_id}@{at}.json"
 
 
 def _entries(key: str, found: Salvage) -> tuple[list[Entry], list[ValueError]]:

@@ -16,7 +16,7 @@ from extensions.scripts import Script
 from extensions.segments import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from redis import Redis
     from redis.client import Pipeline
@@ -31,6 +31,7 @@ _ROW_REST = struct.Struct(">IIHIIh")
 """A row without its segment number, which the script knows."""
 _MONTH_ENTRY = struct.Struct(">8sIh")
 _PLAYER_ENTRY = struct.Struct(">4s8s")
+_TIME = struct.Struct(">I")
 _PLAYER_BYTES = 4
 _LENGTH_BYTES = 4
 _UNRATED = -1
@@ -125,6 +126,7 @@ class BattleIndex:
         self.keys = keys or IndexKeys(namespace)
         self._add = Script(redis, "battles", "index_add")
         self._look_up = Script(redis, "battles", "index_rows")
+        self._withdraw = Script(redis, "battles", "index_withdraw")
         self._forget = Script(redis, "battles", "index_forget")
 
     @classmethod
@@ -196,6 +198,42 @@ class BattleIndex:
             numbers = cast("list[bytes | None]", self.redis.hmget(self.keys.segments, chunk))
             yield from (name for name, number in zip(chunk, numbers, strict=True) if not number)
 
+    def times(self, query: Query) -> list[tuple[int, bytes]]:
+        """Return times and fingerprints of what fits, the oldest first; some may be out of date."""
+        if query.player:
+            return sorted((row.time, fingerprint(row.id)) for row in self._of_player(query))
+        months = [month for month in self.months() if query.formatid in (None, month[0])]
+        entries = (self._month_entries(month, [name], query) for name, month in months)
+        return sorted({entry for found in entries for entry in found})
+
+    def rows_of(self, marks: Sequence[bytes]) -> list[Row]:
+        """Return the rows of battles by their fingerprints; unknown ones are left out."""
+        return [row for chunk in _chunks(marks) for row in self._rows(chunk).values()]
+
+    def withdraw(self, withdrawn: Mapping[str, int]) -> None:
+        """Take battles out that were withdrawn, by id with the time; earlier copies stay out."""
+        for chunk in _chunks(withdrawn.items()):
+            # An index that is built beside this one may hold them by now.
+            for keys in (self.keys, self.keys.beside):
+                calls = []
+                for battle_id, at in chunk:
+                    mark = fingerprint(battle_id)
+                    named = [keys.withdrawn, keys.count, keys.rows(mark)]
+                    calls.append((named, [mark, _TIME.pack(at)]))
+                self._withdraw.run_each(calls)
+
+    def withdrawn(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that were withdrawn."""
+        ids = list(ids)
+        if not ids:
+            return set()
+        times = self.redis.hmget(self.keys.withdrawn, [fingerprint(id) for id in ids])
+        return {id for id, time in zip(ids, cast("list[Any]", times), strict=True) if time}
+
+    def withdrawals(self) -> int:
+        """Return how many battles it knows to be withdrawn."""
+        return int(self.redis.hlen(self.keys.withdrawn))
+
     def rows(self) -> Iterator[Row]:
         """Yield every row, in no order."""
         for buckets in _chunks(self.keys.all_rows):
@@ -242,6 +280,7 @@ class BattleIndex:
         keys, (mark, _, _, name, _, *players) = self.keys, arguments
         return [
             *(keys.segments, keys.segment_names, keys.months, keys.count, keys.additions),
+            keys.withdrawn,
             keys.rows(mark),
             keys.month(*_format_and_month(name.decode())),
             *(keys.players(player[:_PLAYER_BYTES]) for player in players),
@@ -291,6 +330,11 @@ class BattleIndex:
         return {mark: _read_row(reply[0], reply[1].decode()) for mark, reply in found if reply}
 
 
+def as_kept(rating: int | None) -> int | None:
+    """Return a rating as rows hold it."""
+    return None if rating is None else min(rating, _HIGHEST_RATING)
+
+
 def fingerprint(battle_id: str) -> bytes:
     """Name a battle in 8 bytes; among a million, two share one with a chance of 1 in 37 million."""
     return blake2b(battle_id.encode(), digest_size=8).digest()
@@ -299,7 +343,7 @@ def fingerprint(battle_id: str) -> bytes:
 def _arguments(entry: Entry) -> list[bytes]:
     """Build the arguments of `index_add.lua`, which tell also the keys that it needs."""
     mark, month, place = fingerprint(entry.id), _month(entry.time), entry.location
-    rating = _UNRATED if entry.rating is None else min(entry.rating, _HIGHEST_RATING)
+    rating = _UNRATED if entry.rating is None else as_kept(entry.rating)
     rest = _ROW_REST.pack(
         place.offset, place.length, place.line, entry.fetched_at, entry.time, rating
     )

@@ -78,6 +78,31 @@ class Battle:
 
 
 @dataclass(slots=True)
+class Withdrawn:
+    """A battle that its players, or the site, took back after it was archived."""
+
+    id: str
+    at: int
+    """When that was noticed; seconds since the epoch."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """What a page of a sweep lists, and what it would have listed."""
+
+    format: str | None
+    user: str | None
+    sweep: int
+    """Which sweep it is of."""
+    since: int
+    """Seconds since the epoch, inclusive; between the two it lists every public replay."""
+    until: int
+    """Seconds since the epoch, exclusive."""
+    ids: frozenset[str]
+
+
+@dataclass(slots=True)
 class Unreadable:
     """A reply that is no battle, and why."""
 

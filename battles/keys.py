@@ -46,6 +46,11 @@ class IndexKeys:
         return f"{self.namespace}:{self.part}:months"
 
     @property
+    def withdrawn(self) -> str:
+        """Hash: fingerprint of a battle's id → when it was withdrawn (4 bytes, big-endian)."""
+        return f"{self.namespace}:withdrawn"
+
+    @property
     def recovering(self) -> str:
         """Lock: held by the worker that makes the index whole."""
         return f"{self.namespace}:{self.part}:recovering"

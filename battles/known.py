@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import scrapy
 from scrapy.exceptions import IgnoreRequest
 
-from battles.index import BattleIndex
+from battles.index import BattleIndex, as_kept
 from battles.items import Battle
 from battles.parsers.names import battle_of
 from extensions.lease import lease_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping
 
     from scrapy.crawler import Crawler
     from scrapy.http import Response
@@ -27,8 +27,16 @@ _AGAIN = {"retry_times", "put_off_times", "look_times"}
 """What meta says of a request that was sent before."""
 
 
+_LISTED = "listed_rating"
+"""What meta says of a battle as a search lists it now, to be compared with the archive's."""
+
+
 class KnownBattlesMiddleware:
-    """A spider middleware: the battles it lets through are not in the index."""
+    """A spider middleware: the battles it lets through are not in the index.
+
+    A request whose meta holds `listed_rating` goes on also when the archive holds the battle with
+    another rating or without its end: it was saved again since.
+    """
 
     def __init__(self, index: BattleIndex, stats: StatsCollector) -> None:
         self._index = index
@@ -47,13 +55,38 @@ class KnownBattlesMiddleware:
         # All of it before any of it goes on: should the index fail, the whole page is tried again.
         outputs = [(output, _battle_asked_for(output)) async for output in result]
         asked = {battle_id for _, battle_id in outputs if battle_id is not None}
-        known = await asyncio.to_thread(self._index.known, asked) if asked else set()
+        ratings = {
+            battle_id: output.meta.pop(_LISTED)
+            for output, battle_id in outputs
+            if battle_id is not None and _LISTED in output.meta
+        }
+        known, again = await asyncio.to_thread(self._look_up, asked, ratings)
         self._stats.inc_value("known/skipped", len(known))
+        self._stats.inc_value("known/again", len(again))
         for output, battle_id in outputs:
             if isinstance(output, Battle):
                 output.lease = lease_of(response)
+            if battle_id in again:
+                # The queue has seen it, too, and would refuse it.
+                output.dont_filter = True
             if battle_id not in known:
                 yield output
+
+    def _look_up(
+        self, asked: set[str], ratings: Mapping[str, int | None]
+    ) -> tuple[set[str], set[str]]:
+        """Return what the archive holds, and what is to be fetched although it was before."""
+        if not asked:
+            return set(), set()
+        known = self._index.known(asked)
+        held = self._index.find(ratings)
+        changed = {
+            battle_id
+            for battle_id, row in held.items()
+            if battle_id not in known or row.rating != as_kept(ratings[battle_id])
+        }
+        back = self._index.withdrawn(ratings.keys() - held.keys())
+        return known - changed, changed | back
 
 
 class RedeliveredBattlesMiddleware:

@@ -43,6 +43,8 @@ DOWNLOADER_MIDDLEWARES = {
 SPIDER_MIDDLEWARES = {
     # Nearest to the spider: what it drops, no other middleware has to look at.
     "battles.known.KnownBattlesMiddleware": 900,
+    # Behind it: what it asks for, the archive holds.
+    "battles.sweep.SweepMiddleware": 890,
     # Depth and referrer say nothing here, and would cost bytes in each entry of the queue.
     "scrapy.spidermiddlewares.urllength.UrlLengthMiddleware": None,
     "scrapy.spidermiddlewares.start.StartSpiderMiddleware": None,
@@ -53,6 +55,7 @@ SPIDER_MIDDLEWARES = {
 }
 
 ITEM_PIPELINES = {
+    "battles.pipelines.withdraw.WithdrawPipeline": 50,
     "battles.pipelines.validate.ValidatePipeline": 100,
     # Bytes before the index: what the index names can be read.
     "battles.pipelines.archive.ArchivePipeline": 200,

@@ -42,8 +42,8 @@ class Cost:
 def measure(few: int, many: int) -> list[Cost]:
     """Crawl few and many battles each way, one after the other."""
     with ExitStack() as stack:
-        site = stack.enter_context(_site(many))
-        s3 = stack.enter_context(_s3())
+        site = stack.enter_context(site_of(many))
+        s3 = stack.enter_context(s3_server())
         return [
             Cost(
                 name, (_cpu(name, many, site, s3) - _cpu(name, few, site, s3)) / (many - few) * 1e3
@@ -90,7 +90,8 @@ def _command(name: str, limit: int, folder: str) -> list[str]:
 
 
 @contextmanager
-def _site(battles: int) -> Iterator[str]:
+def site_of(battles: int) -> Iterator[str]:
+    """Run a site of so many battles, and give its address."""
     command = ["taskset", "-c", _OTHERS_CORE, sys.executable, "-m", "sandbox"]
     command += ["--battles", str(battles)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as site:
@@ -102,7 +103,8 @@ def _site(battles: int) -> Iterator[str]:
 
 
 @contextmanager
-def _s3() -> Iterator[str]:
+def s3_server() -> Iterator[str]:
+    """Run an S3 server with a bucket `bench`, and give its address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = ["taskset", "-c", _OTHERS_CORE, sys.executable, "-m", "moto.server"]

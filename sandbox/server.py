@@ -24,8 +24,8 @@ class Server:
     """Serves a site, and misbehaves as told.
 
     Beside the site's own addresses there is `/_sandbox/misbehave`, to which a JSON object with
-    fields of `Misbehaviour` can be PUT, and `/_sandbox/public/{id}`, where a PUT makes a private
-    replay public.
+    fields of `Misbehaviour` can be PUT, and `/_sandbox/replay/{id}`: a JSON object that is PUT
+    there changes the replay's `private` or `rating`, and DELETE has it be gone.
     """
 
     def __init__(
@@ -51,7 +51,8 @@ class Server:
                 web.get("/robots.txt", self._robots),
                 web.get("/search.json", self._search),
                 web.put("/_sandbox/misbehave", self._change),
-                web.put("/_sandbox/public/{id}", self._publish),
+                web.put("/_sandbox/replay/{id}", self._save),
+                web.delete("/_sandbox/replay/{id}", self._delete),
                 web.get(r"/{name:[^/]+}.json", self._json),
                 web.get(r"/{name:[^/]+}.log", self._text),
             ]
@@ -138,11 +139,19 @@ class Server:
             return web.Response(status=400, text=f"{error}\n")
         return web.Response(text=f"{self._misbehaviour}\n")
 
-    async def _publish(self, request: web.Request) -> web.Response:
-        battle_id = request.match_info["id"]
-        if not self._site.publish(battle_id):
+    async def _save(self, request: web.Request) -> web.Response:
+        battle_id, changes = request.match_info["id"], await request.json()
+        if not changes.keys() <= {"private", "rating"}:
+            return web.Response(status=400, text="Give private, rating, or both.\n")
+        if not self._site.change(battle_id, password=None, **changes):
             return web.Response(status=404, text=f"There is no {battle_id}.\n")
-        return web.Response(text=f"{battle_id} is public.\n")
+        return web.Response(text=f"{battle_id} is changed.\n")
+
+    async def _delete(self, request: web.Request) -> web.Response:
+        battle_id = request.match_info["id"]
+        if not self._site.delete(battle_id):
+            return web.Response(status=404, text=f"There is no {battle_id}.\n")
+        return web.Response(text=f"{battle_id} is gone.\n")
 
 
 def _truncate(response: web.StreamResponse) -> web.StreamResponse:

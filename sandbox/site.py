@@ -125,11 +125,19 @@ class ReplaySite:
                 rows = self._lists[key]
                 rows.insert(bisect_left(rows, _order(new), key=_order), new)
 
-    def publish(self, battle_id: str) -> bool:
-        """Make a replay public, which keeps its upload time; False when there is none."""
+    def change(self, battle_id: str, **changes: Any) -> bool:  # noqa: ANN401 -- any field's
+        """Have a replay be saved again, which keeps its upload time; False when there is none."""
         replay = self._by_id.get(battle_id)
         if replay is not None:
-            self.add(replace(replay, private=0, password=None))
+            self.add(replace(replay, **changes))
+        return replay is not None
+
+    def delete(self, battle_id: str) -> bool:
+        """Have a replay be gone; False when there is none."""
+        replay = self._by_id.pop(battle_id, None)
+        if replay is not None:
+            for key in _search_keys(replay):
+                self._lists[key] = [row for row in self._lists[key] if row is not replay]
         return replay is not None
 
     def replay(self, name: str) -> Replay | None:

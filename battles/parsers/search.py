@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from battles.parsers.log import number
@@ -24,6 +24,8 @@ class Row:
     id: str
     uploaded: int
     """Seconds since the epoch."""
+    rating: int | None = field(default=None, compare=False)
+    """The rating the site files it under by now; a replay that is saved again may get another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,4 +78,4 @@ def _row(entry: Any) -> Row | None:  # noqa: ANN401 -- whatever stood in the JSO
     battle_id = entry.get("id")
     if not isinstance(battle_id, str) or not is_battle_id(battle_id):
         return None
-    return Row(id=battle_id, uploaded=uploaded)
+    return Row(id=battle_id, uploaded=uploaded, rating=number(entry.get("rating")))

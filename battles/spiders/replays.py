@@ -19,7 +19,7 @@ from battles.arguments import (
     read_time,
     reject_unknown,
 )
-from battles.items import Battle, Unreadable
+from battles.items import Battle, Covered, Unreadable, Withdrawn
 from battles.paging import Step, Walk, advance, begin
 from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from scrapy.http import Response
     from twisted.python.failure import Failure
+
+    from battles.parsers.search import Row, SearchPage
 
 _LOOKS = 6
 """At a replay that was saved in mid-battle; the longest battles last an hour."""
@@ -102,6 +104,11 @@ class ReplaysSpider(scrapy.Spider):
         """Return the request that fetches one battle."""
         return scrapy.Request(f"{self._site}/{battle_id}.json", self.parse_battle)
 
+    def request_to_check(self, battle_id: str) -> scrapy.Request:
+        """Return the request that finds out whether an archived battle is still public."""
+        url = f"{self._site}/{battle_id}.json"
+        return scrapy.Request(url, self.parse_check, dont_filter=True)
+
     async def start(self) -> AsyncIterator[scrapy.Request]:
         for format, user in self._searches:
             walk = Walk(format=format, user=user, since=self._since, left=self._limit)
@@ -115,7 +122,7 @@ class ReplaysSpider(scrapy.Spider):
 
     def parse_search(
         self, response: Response, walk: dict[str, Any], *, watch: bool | str = False
-    ) -> Iterator[scrapy.Request]:
+    ) -> Iterator[scrapy.Request | Covered]:
         """Yield a request for each battle of a search page, and the searches that follow."""
         here = Walk.of(walk)
         try:
@@ -129,8 +136,11 @@ class ReplaysSpider(scrapy.Spider):
             return
         self._count("replays/rows_unusable", page.unusable)
         self._report(here, step)
-        yield from (self.request_for(row.id) for row in step.rows)
         family = _sweep_family(here) if watch == _SWEEP else response.meta.get("family")
+        # A watch looks so often that it would ask again and again for what stays different.
+        yield from (self._listed(row, compare=bool(family)) for row in step.rows)
+        if (covered := _covered(here, page)) and family == _sweep_family(here):
+            yield covered
         yield from (self._search(following, family=family) for following in step.walks)
         if watch == _SWEEP:
             yield from self._sweep_again(response, here)
@@ -150,6 +160,24 @@ class ReplaysSpider(scrapy.Spider):
         except (BadReplyError, RefusedError) as error:
             again = self._again(response, error)
             yield again or Unreadable(asked=battle_id or "", url=url, reason=str(error))
+
+    def parse_check(self, response: Response) -> Iterator[Withdrawn | scrapy.Request]:
+        """Yield that a battle was withdrawn, when it is no longer public."""
+        battle_id = (battle_of(response.request.url) if response.request else None) or ""
+        now, url = int(time.time()), response.url
+        if response.status == HTTPStatus.NOT_FOUND:
+            yield Withdrawn(battle_id, now, "it is not there any more")
+            return
+        try:
+            battle = parse_replay(response.body, asked=battle_id, url=url, fetched_at=now)
+        except (BadReplyError, RefusedError) as error:
+            if again := self._again(response, error):
+                yield again
+            return
+        if battle.id == battle_id and battle.private != 0:
+            yield Withdrawn(battle_id, now, f"it is marked private ({battle.private})")
+        else:
+            self._count("replays/still_public")
 
     def _later(self, request: scrapy.Request | None, battle: Battle) -> scrapy.Request | None:
         """Return the next look at a replay that was saved in mid-battle, for those who wait."""
@@ -228,6 +256,13 @@ class ReplaysSpider(scrapy.Spider):
         else:
             end_watch(response)
 
+    def _listed(self, row: Row, *, compare: bool) -> scrapy.Request:
+        """Return the request for a listed battle, on demand to be compared with the archive's."""
+        request = self.request_for(row.id)
+        if compare:
+            request.meta["listed_rating"] = row.rating
+        return request
+
     def _again(self, response: Response, error: Exception) -> scrapy.Request | None:
         """Ask again for what came broken; None when it makes no sense, or no more."""
         if response.request is None:
@@ -277,3 +312,16 @@ def _watcher(walk: Walk, watch: bool | str) -> str:  # noqa: FBT001 -- it is no 
 def _sweep_family(walk: Walk) -> str:
     """Name what the sweeps of a week have seen: a family without an end is never forgotten."""
     return json.dumps([_SWEEP, walk.format, walk.user, (walk.look or 0) // _WEEK])
+
+
+def _covered(walk: Walk, page: SearchPage) -> Covered | None:
+    """Say what a page would have listed; None for one within a single second."""
+    if walk.page is not None or page.oldest is None or page.newest is None:
+        return None
+    # Of the last second the rest may be on the next page, which begins with it again.
+    since = page.oldest + 1 if page.has_more else (walk.since or 0)
+    until = page.newest + 1
+    if walk.before is not None:
+        until = walk.before + (0 if walk.is_filtered else 1)
+    ids = frozenset(row.id for row in page.rows)
+    return Covered(walk.format, walk.user, walk.look or 0, max(since, walk.since or 0), until, ids)

@@ -133,6 +133,63 @@ def test_a_battle_knows_the_lease_of_its_request(middleware, battles):
     battle.lease = None
 
 
+# --- What was saved again since ------------------------------------------------------------------
+
+
+def listed(battle, rating: int | None) -> Request:
+    return battle_request(battle.id, listed_rating=rating)
+
+
+def test_a_battle_that_is_listed_as_it_is_kept_is_not_asked_for(middleware, archive, battles):
+    archive.keep(battles[:1])
+
+    assert passed(middleware, listed(battles[0], battles[0].rating)) == []
+
+
+@pytest.mark.parametrize(("kept", "now"), [(None, 1500), (1500, 1510), (1500, None)])
+def test_a_battle_with_another_rating_is_asked_for_whatever_was_seen(
+    middleware, archive, battles, kept, now
+):
+    archive.keep([replace(battles[0], rating=kept)])
+
+    [request] = passed(middleware, listed(battles[0], now))
+
+    assert request.dont_filter
+    assert "listed_rating" not in request.meta
+    assert middleware._stats.get_value("known/again") == 1
+
+
+def test_a_rating_beyond_what_rows_hold_is_no_other(middleware, archive, battles):
+    archive.keep([replace(battles[0], rating=40_000)])
+
+    assert passed(middleware, listed(battles[0], 40_001)) == []
+
+
+def test_a_listed_battle_without_its_end_is_asked_for_whatever_was_seen(
+    middleware, archive, battles
+):
+    archive.keep([replace(battles[0], ended=None)])
+
+    [request] = passed(middleware, listed(battles[0], battles[0].rating))
+
+    assert request.dont_filter
+
+
+def test_a_battle_that_is_new_is_filtered_as_ever(middleware, battles):
+    [request] = passed(middleware, listed(battles[0], 1500))
+
+    assert not request.dont_filter
+
+
+def test_a_withdrawn_battle_that_is_listed_again_is_asked_for(middleware, archive, battles):
+    archive.keep(battles[:1])
+    archive.index.withdraw({battles[0].id: FETCHED_AT})
+
+    [request] = passed(middleware, listed(battles[0], battles[0].rating))
+
+    assert request.dont_filter
+
+
 # --- What is delivered again ----------------------------------------------------------------------
 
 

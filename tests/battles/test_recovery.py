@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from itertools import chain, repeat
 
 import pytest
 from scrapy import Spider, signals
@@ -269,7 +270,7 @@ def test_a_store_that_is_away_when_the_data_are_lost_is_asked_again(
     crawler = begin()
     archive.keep(battles[:5])
     redis.flushdb()
-    answers = iter([refuse, refuse, FolderStorage.keys])
+    answers = chain([refuse, refuse], repeat(FolderStorage.keys))
 
     def keys(*arguments):
         return next(answers)(*arguments)

@@ -63,9 +63,14 @@ class Site:
         reply = requests.put(f"{self.address}/_sandbox/misbehave", json=misbehaviour, timeout=10)
         assert reply.status_code == 200, reply.text
 
-    def publish(self, battle_id: str) -> None:
-        """Have a private battle made public, which keeps its upload time."""
-        reply = requests.put(f"{self.address}/_sandbox/public/{battle_id}", timeout=10)
+    def save(self, battle_id: str, **changes) -> None:
+        """Have a replay saved again with another rating or privacy; it keeps its upload time."""
+        address = f"{self.address}/_sandbox/replay/{battle_id}"
+        reply = requests.put(address, json=changes, timeout=10)
+        assert reply.status_code == 200, reply.text
+
+    def delete(self, battle_id: str) -> None:
+        reply = requests.delete(f"{self.address}/_sandbox/replay/{battle_id}", timeout=10)
         assert reply.status_code == 200, reply.text
 
     def requests(self) -> list[dict]:

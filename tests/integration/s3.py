@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import boto3
 from moto.server import ThreadedMotoServer
 
 from extensions.segments import read_segment
 
-BUCKET = "battles"
+_numbers = count()
 
 
 class S3:
@@ -15,13 +17,15 @@ class S3:
 
     def __init__(self) -> None:
         self.port = 0
+        # What the servers of one process hold, they share.
+        self.bucket = f"battles-{next(_numbers)}"
         self.start()
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
         address = f"http://127.0.0.1:{self.port}"
         self.client = boto3.client("s3", endpoint_url=address, region_name="us-east-1", **keys)
-        self.client.create_bucket(Bucket=BUCKET)
+        self.client.create_bucket(Bucket=self.bucket)
         self.places = {
-            "ARCHIVE_URL": f"s3://{BUCKET}/archive",
+            "ARCHIVE_URL": f"s3://{self.bucket}/archive",
             "AWS_ENDPOINT_URL": address,
             "AWS_REGION_NAME": "us-east-1",
             **{name.upper(): value for name, value in keys.items()},
@@ -29,13 +33,13 @@ class S3:
 
     def keys(self) -> list[str]:
         """List the objects."""
-        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
 
     def lines(self) -> list[bytes]:
         """Read every line of every segment."""
         segments = (key for key in self.keys() if key.endswith(".zst"))
-        bodies = (self.client.get_object(Bucket=BUCKET, Key=key)["Body"] for key in segments)
+        bodies = (self.client.get_object(Bucket=self.bucket, Key=key)["Body"] for key in segments)
         found = (read_segment(body.read()) for body in bodies)
         return [line for frames in found for frame in frames for line in frame.lines]
 

@@ -58,7 +58,7 @@ def test_a_battle_that_becomes_public_late_is_archived_once_whoever_sweeps(fleet
     assert follower.wait(30) == 0
     fleet.start("follow=1")
 
-    fleet.site.publish(late)
+    fleet.site.save(late, private=0)
 
     wait_until(lambda: late in fleet.site.fetched())
     fleet.run("queue", "drain")
@@ -67,6 +67,27 @@ def test_a_battle_that_becomes_public_late_is_archived_once_whoever_sweeps(fleet
     assert fleet.stored() == sorted({*public, late})
     assert sorted(fleet.site.fetched()) == sorted({*public, late})
     assert fleet.status().imbalance() == 0
+
+
+def test_what_was_saved_again_or_taken_back_is_noticed_by_a_sweep(fleet_of):
+    fleet = fleet_of("--battles", "120", REPLAYS_SWEEP="2", REPLAYS_SWEEP_DAYS="10000")
+    public = sorted(public_ids(battles=120))
+    deleted, hidden, rated, *_ = public
+    fleet.start("follow=1")
+    wait_until(lambda: len(fleet.site.fetched()) >= 120)
+
+    fleet.site.delete(deleted)
+    fleet.site.save(hidden, private=2)
+    fleet.site.save(rated, rating=1999)
+
+    wait_until(lambda: fleet.corpus().index.known([deleted, hidden]) == set())
+    wait_until(lambda: fleet.corpus().battle(rated).rating == 1999)
+    fleet.run("queue", "drain")
+    fleet.wait()
+    assert fleet.stored() == public[2:]
+    fleet.run("reindex", "--yes")
+    assert fleet.stored() == public[2:]
+    assert sorted(fleet.site.fetched()) == sorted([*public, hidden, rated])
 
 
 def oldest_of(ids: set[str]) -> str:

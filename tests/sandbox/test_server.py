@@ -221,10 +221,31 @@ def test_what_goes_wrong_can_be_changed_while_the_site_runs(serve):
 def test_a_battle_can_be_made_public_while_the_site_runs(serve, small, battle_id, status):
     address = serve(small, refused=1.0)
 
-    published = requests.put(f"{address}/_sandbox/public/{battle_id}", timeout=TIMEOUT)
+    saved = requests.put(
+        f"{address}/_sandbox/replay/{battle_id}", json={"private": 0}, timeout=TIMEOUT
+    )
 
-    assert published.status_code == status
+    assert saved.status_code == status
     assert (battle_id in small.public_ids) == (status == 200)
+
+
+def test_nothing_else_of_a_battle_can_be_changed(serve, small):
+    address = f"{serve(small)}/_sandbox/replay/gen9ou-2"
+
+    assert requests.put(address, json={"log": "|win|me"}, timeout=TIMEOUT).status_code == 400
+
+
+def test_a_battle_can_be_deleted_while_the_site_runs(serve, small):
+    address, battle_id = serve(small), min(small.public_ids)
+
+    statuses = [
+        requests.delete(f"{address}/_sandbox/replay/{battle_id}", timeout=TIMEOUT).status_code
+        for _ in range(2)
+    ]
+
+    assert statuses == [200, 404]
+    assert get(f"{address}/{battle_id}.json").status_code == 404
+    assert battle_id not in get(f"{address}/search.json").text
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,7 @@ def test_views_count_up_as_a_string(make):
 def test_a_private_battle_made_public_is_listed_at_its_upload_time(make, hidden):
     site = ReplaySite([make(1, 1001, **hidden), make(2, 1002)])
 
-    assert site.publish("gen9ou-1")
+    assert site.change("gen9ou-1", private=0, password=None)
 
     assert [row["id"] for row in site.search({})] == ["gen9ou-2", "gen9ou-1"]
     assert site.replay("gen9ou-1").uploaded == 1001
@@ -235,13 +235,13 @@ def test_a_private_battle_made_public_is_listed_at_its_upload_time(make, hidden)
 def test_a_public_battle_made_public_is_listed_once(make):
     site = ReplaySite([make(1, 1001)])
 
-    assert site.publish("gen9ou-1")
+    assert site.change("gen9ou-1", private=0, password=None)
 
     assert [row["id"] for row in site.search({})] == ["gen9ou-1"]
 
 
 def test_what_there_is_not_cannot_be_made_public(make):
-    assert not ReplaySite([make(1, 1001)]).publish("gen9ou-2")
+    assert not ReplaySite([make(1, 1001)]).change("gen9ou-2", private=0)
 
 
 def test_a_battle_published_again_keeps_its_upload_time_and_is_listed_once(make):

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from battles.arguments import ArgumentError
 from battles.fingerprints import WalkFingerprinter
-from battles.items import Battle, Unreadable
+from battles.items import Battle, Covered, Unreadable, Withdrawn
 from battles.paging import Walk
 from battles.parsers.names import format_of
 from battles.spiders.replays import ReplaysSpider
@@ -63,9 +63,15 @@ def respond(request: Request, body: bytes, status: int = 200) -> Response:
     return Response(request.url, status=status, body=body, request=request)
 
 
-def called(request: Request, body: bytes, status: int = 200) -> list:
+def yielded(request: Request, body: bytes, status: int = 200) -> list:
     """Return what the callback of a request yields for a reply."""
     return list(request.callback(respond(request, body, status), **request.cb_kwargs))
+
+
+def called(request: Request, body: bytes, status: int = 200) -> list:
+    """Return the same without what a page of a sweep covers."""
+    outputs = yielded(request, body, status)
+    return [output for output in outputs if not isinstance(output, Covered)]
 
 
 def page(*uploaded: int, more: bool = False) -> bytes:
@@ -687,3 +693,111 @@ def test_who_does_not_follow_does_not_wait_for_the_end_of_a_battle(spider_of):
     [output] = called(request, UNFINISHED)
 
     assert isinstance(output, Battle)
+
+
+# --- What was saved again, or withdrawn -----------------------------------------------------------
+
+
+def listing(*rows: tuple[str, int, int | None], more: bool = False) -> bytes:
+    """Write a search page of ids, upload times and ratings."""
+    entries = [
+        {"id": id, "uploadtime": time, "rating": rating, "private": 0} for id, time, rating in rows
+    ]
+    entries += [entries[-1] | {"id": f"gen1ou-{n}"} for n in range(51 if more else 0)]
+    return json.dumps(entries).encode()
+
+
+def swept(spider: ReplaysSpider, body: bytes) -> list:
+    [sweep] = sweeps(spider)
+    return yielded(sweep, body)
+
+
+def test_a_sweep_has_each_battle_compared_with_its_rating_of_now(spider_of, now):
+    rows = [("gen9ou-2", now, 1500), ("gen9ou-1", now - 5, None)]
+
+    first, second, *_ = swept(spider_of(formats="gen9ou", follow="1"), listing(*rows))
+
+    assert [first.meta["listed_rating"], second.meta["listed_rating"]] == [1500, None]
+
+
+def test_a_plain_crawl_compares_too_and_a_watch_does_not(spider_of):
+    body = listing(("gen9ou-1", 1000, 1500))
+    plain, watch = spider_of(), spider_of(follow="1")
+
+    compared = [
+        "listed_rating" in called(started(spider)[0], body)[0].meta for spider in (plain, watch)
+    ]
+
+    assert compared == [True, False]
+
+
+def covered_by(outputs: list) -> list[Covered]:
+    return [output for output in outputs if isinstance(output, Covered)]
+
+
+def test_the_last_page_of_a_sweep_covers_everything_back_to_its_beginning(spider_of, now):
+    spider = spider_of(formats="gen9ou", follow="1")
+    [sweep] = sweeps(spider)
+    since, look = sweep.cb_kwargs["walk"]["since"], sweep.cb_kwargs["walk"]["look"]
+
+    [covered] = covered_by(yielded(sweep, listing(("gen9ou-1", now, 1500))))
+
+    ids = frozenset({"gen9ou-1"})
+    assert covered == Covered("gen9ou", None, look, since, now + 1, ids)
+
+
+def test_a_page_of_a_sweep_with_a_successor_covers_what_is_later_than_its_last_second(
+    spider_of, now
+):
+    spider = spider_of(formats="gen9ou", follow="1")
+    body = listing(("gen9ou-2", now, None), ("gen9ou-1", now - 60, None), more=True)
+
+    outputs = swept(spider, body)
+    [following] = [output for output in outputs if getattr(output, "meta", {}).get("family")]
+    [next_one] = covered_by(yielded(following, listing(("gen9ou-1", now - 60, None))))
+
+    assert [(one.since, one.until) for one in covered_by(outputs)] == [(now - 59, now + 1)]
+    assert next_one.until == now - 59
+
+
+@pytest.mark.parametrize("arguments", [{}, {"follow": "1"}], ids=["a crawl", "a watch"])
+def test_only_sweeps_look_for_what_is_listed_no_more(spider_of, arguments):
+    [request] = started(spider_of(**arguments))
+
+    assert covered_by(yielded(request, listing(("gen9ou-1", 1000, None)))) == []
+
+
+def checked(spider: ReplaysSpider, body: bytes, status: int = 200) -> list:
+    return called(spider.request_to_check("gen9ou-1"), body, status)
+
+
+def test_a_battle_that_is_not_there_any_more_is_withdrawn(spider_of, now):
+    [withdrawn] = checked(spider_of(), b"", status=404)
+
+    assert withdrawn == Withdrawn("gen9ou-1", now, "it is not there any more")
+
+
+def test_a_battle_that_was_made_private_is_withdrawn(spider_of):
+    [withdrawn] = checked(spider_of(), json.dumps({"id": "gen9ou-1", "private": 2}).encode())
+
+    assert (withdrawn.id, withdrawn.reason) == ("gen9ou-1", "it is marked private (2)")
+
+
+@pytest.mark.parametrize(
+    "reply", [{"id": "gen9ou-1", "private": 0}, {"id": "gen9ou-2", "private": 2}]
+)
+def test_a_battle_that_is_still_public_stays(spider_of, reply):
+    spider = spider_of()
+
+    assert checked(spider, json.dumps(reply).encode()) == []
+    assert stat(spider, "replays/still_public") == 1
+
+
+def test_a_broken_reply_withdraws_nothing_and_is_asked_for_again(spider_of):
+    spider = spider_of()
+    request = spider.request_to_check("gen9ou-1")
+    leased(request)
+
+    [again] = called(request, b"<html>")
+
+    assert (again.url, again.meta["retry_times"]) == (request.url, 1)
