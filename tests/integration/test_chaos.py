@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -117,15 +118,20 @@ def test_a_worker_stopped_past_its_lease_does_no_harm(fleet_of):
     assert fleet.status().imbalance() == 0
 
 
+@pytest.mark.parametrize("durable", ["disk", "store"])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("step", STEPS)
-def test_death_between_two_steps_loses_and_doubles_nothing(fleet_of, capsys, when, step):
-    fleet, chance = fleet_of("--battles", "150", SEGMENT_RECORDS="40"), seeded(capsys)
+def test_death_between_two_steps_loses_and_doubles_nothing(fleet_of, capsys, when, step, durable):
+    fleet = fleet_of("--battles", "150", SEGMENT_RECORDS="40", ARCHIVE_DURABLE=durable)
+    chance = seeded(capsys)
     call = 1 if step in ("seal", "store") else chance.randrange(1, 4)
     options = fleet.command("crawl", "replays", "-L", "INFO")[3:]
     dying = [sys.executable, "-m", "tests.integration.fail_point", f"{when}-{step}", str(call)]
     fleet.start_command([*dying, *options])
     assert fleet.workers[0].wait(60) == -signal.SIGKILL
+    if durable == "store":
+        # Its machine goes, too: what the index names lies in the store.
+        shutil.rmtree(fleet.folder / "spool", ignore_errors=True)
     fleet.stored()
 
     fleet.crawl()
