@@ -21,6 +21,7 @@ from extensions.connection import EvictionError, UnreachableError
 from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
+from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -35,6 +36,7 @@ _ENVIRONMENT = (
     EmbeddedRedisError,
     EvictionError,
     ExportError,
+    NewerVersionError,
     OSError,
     StorageError,
     UnreachableError,

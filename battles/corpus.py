@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from itertools import groupby, islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from battles.arguments import nearest
@@ -13,12 +12,15 @@ from battles.index import BattleIndex, Entry, Query, Row
 from battles.parsers.names import to_id
 from battles.rebuild import Rebuild, RebuildError
 from battles.records import decode
+from battles.spools import spool_folder
 from extensions.segments import Location, SegmentError, read_frame, salvage
 from extensions.spool import key_of, read_spooled, segment_files
 from extensions.storage import MissingError, Storage, storage_from_settings
+from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
+    from pathlib import Path
 
     from scrapy.settings import BaseSettings
 
@@ -58,7 +60,7 @@ class Corpus:
         return cls(
             BattleIndex.from_settings(settings),
             storage_from_settings(settings),
-            Path(settings.get("SPOOL_DIR", ".scrapy/spool")),
+            spool_folder(settings),
         )
 
     def battle(self, battle_id: str) -> Battle | None:
@@ -189,7 +191,7 @@ class Corpus:
             yield self._index_segment(key, self.storage.read_all(key))
 
     def _index_segment(self, key: str, data: bytes) -> tuple[str, int]:
-        entries, strange = _entries(key, salvage(data))
+        entries, strange = _entries(key, _salvage(key, data))
         for error in strange:
             logger.error("%s: %s", key, error)
         self.index.add(entries)
@@ -224,9 +226,9 @@ class Corpus:
         """
         for path in segment_files(self.spool):
             with suppress(FileNotFoundError):
-                yield key_of(path), salvage(path.read_bytes()), False
+                yield key_of(path), _salvage(key_of(path), path.read_bytes()), False
         for key in self.storage.keys("raw/"):
-            yield key, salvage(self.storage.read_all(key)), True
+            yield key, _salvage(key, self.storage.read_all(key)), True
 
     def _read_run(self, segment: str, run: list[_Place], *, may_be_empty: bool) -> Iterator[Battle]:
         start = run[0][1]
@@ -261,10 +263,10 @@ class Corpus:
             return self.storage.read(segment, offset, length)
         except MissingError:
             pass
-        try:
-            return read_spooled(self.spool, segment, offset, length)
-        except FileNotFoundError:
-            pass
+        # Workers of earlier versions write to the folder above.
+        for folder in (self.spool, self.spool.parent):
+            with suppress(FileNotFoundError):
+                return read_spooled(folder, segment, offset, length)
         try:
             # It moved from the spool to the store between the two looks.
             return self.storage.read(segment, offset, length)
@@ -273,6 +275,19 @@ class Corpus:
                 f"{error}, nor in the spool of this machine: it lies on the worker that wrote it, "
                 "or is gone"
             ) from None
+
+
+def _salvage(key: str, data: bytes) -> Salvage:
+    """Read what is whole in a segment.
+
+    Raises:
+        CorpusError: a later version wrote it.
+
+    """
+    try:
+        return salvage(data)
+    except NewerVersionError as error:
+        raise CorpusError(f"{key}: {error}") from None
 
 
 def tombstone_key(battle_id: str, at: int) -> str:

@@ -14,6 +14,7 @@ from battles.parsers.names import to_id
 from extensions.connection import check, connect
 from extensions.scripts import Script
 from extensions.segments import Location
+from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from battles.items import Battle
 
 _T = TypeVar("_T")
+
+INDEX_VERSION = 1
+"""Of the index's keys and rows; whoever meets a later one leaves them alone."""
 
 _ROW = struct.Struct(">IIIHIIh")
 _ROW_REST = struct.Struct(">IIHIIh")
@@ -136,13 +140,28 @@ class BattleIndex:
         )
 
     def check(self) -> None:
-        """Make sure that Redis answers.
+        """Make sure that Redis answers, and that this program knows the index's version.
 
         Raises:
-            UnreachableError: it does not.
+            UnreachableError: it does not answer.
+            NewerVersionError: the index is of a later version.
 
         """
         check(self.redis)
+        version = int(self.redis.get(self.keys.version) or INDEX_VERSION)
+        if version > INDEX_VERSION:
+            raise NewerVersionError(f"the index {self.keys.namespace}", version, INDEX_VERSION)
+
+    def claim(self) -> None:
+        """Say of which version the index is, unless somebody has.
+
+        Raises:
+            UnreachableError: as `check` says.
+            NewerVersionError: as `check` says.
+
+        """
+        self.check()
+        self.redis.set(self.keys.version, INDEX_VERSION, nx=True)
 
     def __len__(self) -> int:
         return int(self.redis.get(self.keys.count) or 0)

@@ -46,6 +46,11 @@ class IndexKeys:
         return f"{self.namespace}:{self.part}:months"
 
     @property
+    def version(self) -> str:
+        """String: the version of the index's keys; where there is none, it is 1."""
+        return f"{self.namespace}:version"
+
+    @property
     def withdrawn(self) -> str:
         """Hash: fingerprint of a battle's id → when it was withdrawn (4 bytes, big-endian)."""
         return f"{self.namespace}:withdrawn"

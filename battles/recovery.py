@@ -14,16 +14,19 @@ from battles.corpus import Corpus, CorpusError
 from battles.index import BattleIndex, Entry
 from battles.pipelines.archive import spool_from_settings, waits_for_store
 from battles.records import decode
+from battles.spools import left_by_others, spool_folder, spool_root
 from extensions.signals import data_lost
+from extensions.spool import left_behind
 from extensions.storage import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from scrapy.crawler import Crawler
+    from scrapy.settings import BaseSettings
     from scrapy.statscollectors import StatsCollector
 
-    from extensions.spool import Recovered, Spool
+    from extensions.spool import Recovered
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +41,9 @@ _LOCKED = 30.0
 class SpoolRecovery:
     """An extension: cuts, indexes and stores the segments of dead processes at start-up."""
 
-    def __init__(self, spool: Spool, index: BattleIndex, stats: StatsCollector) -> None:
-        self._spool = spool
+    def __init__(self, settings: BaseSettings, index: BattleIndex, stats: StatsCollector) -> None:
+        self._settings = settings
+        self._spool = spool_from_settings(settings)
         self._index = index
         self._stats = stats
         self._is_refused = False
@@ -48,22 +52,45 @@ class SpoolRecovery:
     def from_crawler(cls, crawler: Crawler) -> SpoolRecovery:
         settings = crawler.settings
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        recovery = cls(
-            spool_from_settings(settings), BattleIndex.from_settings(settings), crawler.stats
-        )
+        recovery = cls(settings, BattleIndex.from_settings(settings), crawler.stats)
         crawler.signals.connect(recovery.spider_opened, signals.spider_opened)
         crawler.signals.connect(recovery.spider_closed, signals.spider_closed)
         return recovery
 
     async def spider_opened(self) -> None:
-        await asyncio.to_thread(self.recover)
+        await asyncio.to_thread(self._begin)
+
+    def _begin(self) -> None:
+        self._adopt()
+        self._tell_of_others()
+        self.recover()
+
+    def _adopt(self) -> None:
+        """Take in what workers of earlier versions left, if the index knows it."""
+        root, folder = spool_root(self._settings), spool_folder(self._settings)
+        others = self._spool.adopt(root, lambda key: not any(self._index.lacks([key])))
+        if others:
+            logger.warning(
+                "%d segments in %s are left alone, since this index knows none of their battles: "
+                "move them to %s if they belong to this archive",
+                *(len(others), root, folder),
+            )
+
+    def _tell_of_others(self) -> None:
+        for left in left_by_others(self._settings):
+            logger.warning(
+                "%d segments in %s are left alone: they belong to the archive %s and the index %s, "
+                "and a crawl for those brings them in",
+                *(left.count, left.folder, left.archive, left.index),
+            )
 
     async def spider_closed(self) -> None:
         """Try once more what the store refused at the start, and count what stays."""
         if self._is_refused:
             await asyncio.to_thread(self.recover)
         if self._is_refused:
-            self._stats.inc_value("spool/segments_left", self._spool.left_behind())
+            left = left_behind(spool_folder(self._settings))
+            self._stats.inc_value("spool/segments_left", len(left))
 
     def recover(self) -> None:
         """Recover everything there is; what the store refuses stays in the spool."""

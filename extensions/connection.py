@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
+from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -31,6 +32,10 @@ _FIRST_TIMEOUT = 2.0
 """Seconds that the first contact waits for a host that swallows packets, and for an answer."""
 _READ_ONLY = "READONLY You can't write"
 """What a replica says; of a script it says so in the middle of a longer message."""
+_NO_URL = (
+    "REDIS_URL makes no sense: give redis://HOST:PORT/DB, rediss://… or unix://PATH, and "
+    "percent-encode what is neither letter nor digit in a password"
+)
 _Result = TypeVar("_Result")
 _embedded: dict[Path, EmbeddedRedis] = {}
 """The servers this process uses, by folder: they run until it ends."""
@@ -113,11 +118,29 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         raise ValueError(f"REDIS_URL or REDIS_PARAMS: {error}") from None
     except ValueError:
         # What urllib says of an odd password quotes it.
-        raise ValueError(
-            "REDIS_URL makes no sense: give redis://HOST:PORT/DB, rediss://… or unix://PATH, and "
-            "percent-encode what is neither letter nor digit in a password"
-        ) from None
+        raise ValueError(_NO_URL) from None
     return redis
+
+
+def identity(settings: BaseSettings) -> str:
+    """Name the database of the settings, without user and password.
+
+    Raises:
+        ValueError: the URL is none.
+
+    """
+    url = settings.get("REDIS_URL")
+    if not url:
+        return str(Path(settings.get("EMBEDDED_REDIS_DIR") or ".scrapy/redis").absolute())
+    try:
+        named = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has no types for it
+        place = {**named, **settings.getdict("REDIS_PARAMS", {})}
+    except ValueError:
+        raise ValueError(_NO_URL) from None
+    database = place.get("db") or 0
+    if path := place.get("path") or place.get("unix_socket_path"):
+        return f"{path}/{database}"
+    return f"{place.get('host') or 'localhost'}:{place.get('port') or 6379}/{database}"
 
 
 def check(redis: Redis) -> None:

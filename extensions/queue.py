@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from extensions.connection import evicted_keys
 from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
 from extensions.scripts import Script
+from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -39,15 +40,6 @@ _FAMILY_KEPT = 7 * 86_400
 """Seconds."""
 VERSION = 1
 """Of the queue's keys and entries; whoever meets a later one leaves them alone."""
-
-
-class NewerVersionError(Exception):
-    """Raised when data in Redis are of a later version than this worker's."""
-
-    def __init__(self, what: str, version: int, known: int) -> None:
-        super().__init__(
-            f"{what} is of version {version}, and this worker knows up to {known}: upgrade it"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +177,17 @@ class RequestQueue:
         if version > VERSION:
             raise NewerVersionError(f"the queue {self._keys.namespace}", version, VERSION)
         self.epoch = epoch.decode()
+
+    def check_version(self) -> None:
+        """Make sure that this worker knows the queue's version; changes nothing.
+
+        Raises:
+            NewerVersionError: it is a later one.
+
+        """
+        version = int(self._redis.hget(self._keys.about, "version") or VERSION)
+        if version > VERSION:
+            raise NewerVersionError(f"the queue {self._keys.namespace}", version, VERSION)
 
     def commit(self, operations: Sequence[Operation], number: str = "") -> list[bool]:
         """Do all of it or nothing, and say of each operation whether it took effect.

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
+from extensions.versions import NewerVersionError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from io import FileIO
@@ -29,6 +31,10 @@ _TRAILER_HEAD = struct.Struct("<II")
 _LEVEL = 3
 _PIECE = 64 * 1024
 """Bytes looked at in one go to find the end of a frame."""
+
+
+SEGMENT_VERSION = 1
+"""Of what we write; a trailer that says nothing is of version 1."""
 
 
 class SegmentError(ValueError):
@@ -196,7 +202,12 @@ def read_segment(data: bytes) -> list[Frame]:
 
 
 def salvage(data: bytes) -> Salvage:
-    """Read what is whole in a segment, also behind what is damaged."""
+    """Read what is whole in a segment, also behind what is damaged.
+
+    Raises:
+        NewerVersionError: a later version wrote it.
+
+    """
     frames: list[Frame] = []
     damaged = offset = 0
     while offset < len(data):
@@ -253,15 +264,26 @@ def _is_torn(rest: bytes, error: SegmentError) -> bool:
 
 
 def _find_trailer(rest: bytes) -> tuple[int, int | None]:
-    """Return where the trailer begins that ends the bytes, and what it counts."""
+    """Return where the trailer begins that ends the bytes, and what it counts.
+
+    Raises:
+        NewerVersionError: a later version wrote it.
+
+    """
     start = rest.rfind(_TRAILER_MAGIC)
-    if start < 0:
+    text = rest[start + _TRAILER_HEAD.size :]
+    if start < 0 or rest[start + 4 : start + _TRAILER_HEAD.size] != len(text).to_bytes(4, "little"):
         return len(rest), None
     try:
-        counted = json.loads(rest[start + _TRAILER_HEAD.size :])["records"]
-    except (ValueError, KeyError, TypeError):
+        about = json.loads(text)
+        counted, version = about["records"], about.get("version", SEGMENT_VERSION)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return len(rest), None
-    return (start, counted) if rest[start:] == trailer(counted) else (len(rest), None)
+    if not (isinstance(counted, int) and isinstance(version, int)):
+        return len(rest), None
+    if version > SEGMENT_VERSION:
+        raise NewerVersionError("a segment", version, SEGMENT_VERSION)
+    return start, counted
 
 
 def sync_folder(folder: Path) -> None:

@@ -24,6 +24,7 @@ from extensions.segments import (
     salvage,
     sync_folder,
 )
+from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -189,18 +190,33 @@ class Spool:
                     if _is_ours(file, path):
                         yield from self._recover(path, file)
 
-    def left_behind(self) -> int:
-        """Count the segments that no process holds."""
-        count = 0
-        for path in segment_files(self._folder):
+    def adopt(self, root: Path, is_ours: Callable[[str], bool]) -> list[Path]:
+        """Take in what dead processes left in another folder; return what is not ours.
+
+        Args:
+            root: where to look.
+            is_ours: told a segment's key, says whether it belongs here.
+
+        """
+        others = []
+        for path in segment_files(root):
             if file := _open(path):
                 with file:
-                    count += _is_ours(file, path)
-        return count
+                    if not _is_ours(file, path):
+                        continue
+                    if is_ours(key_of(path)):
+                        path.rename(self._folder / path.name)
+                    else:
+                        others.append(path)
+        return others
 
     def _recover(self, path: Path, file: BinaryIO) -> Iterator[Recovered]:
         data = file.read()
-        found = salvage(data)
+        try:
+            found = salvage(data)
+        except NewerVersionError as error:
+            logger.error("%s is left alone: %s", path, error)  # noqa: TRY400 -- the line says it all
+            return
         if found.is_damaged:
             copy = _keep_as_found(path)
             logger.error("%s is damaged: %s; it is kept as %s", path, found, copy)
@@ -245,6 +261,17 @@ class Spool:
 def segment_files(folder: Path) -> list[Path]:
     """List the segments in a spool, of all workers, open or closed."""
     return sorted(path for path in folder.glob("*") if _NAME.fullmatch(path.name))
+
+
+def left_behind(folder: Path) -> list[Path]:
+    """List the segments in a spool that no process holds."""
+    found = []
+    for path in segment_files(folder):
+        if file := _open(path):
+            with file:
+                if _is_ours(file, path):
+                    found.append(path)
+    return found
 
 
 def key_of(path: Path) -> str:

@@ -89,11 +89,30 @@ def storage_from_settings(settings: BaseSettings) -> Storage:
     url = (settings.get("ARCHIVE_URL") or "").strip()
     if match := _BUCKET.fullmatch(url):
         return _open_bucket(settings, match[1], match[2] or "")
+    return FolderStorage(_folder(url))
+
+
+def _folder(url: str) -> Path:
     if url and "://" not in url and "\0" not in url and not _SCHEME.match(url):
-        return FolderStorage(Path(url))
+        return Path(url)
     shown = re.sub(r"\?.*", "?***", re.sub(r":(/*).*@", r":\1***@", url, count=1))
     hint = ", in lower case" if url.startswith("S3:") else ""
     raise ValueError(f"ARCHIVE_URL is {shown!r}: give a folder or s3://bucket/prefix{hint}")
+
+
+def storage_identity(settings: BaseSettings) -> str:
+    """Name the store of the settings: what has another name, is another store.
+
+    Raises:
+        ValueError: as `storage_from_settings` says.
+
+    """
+    url = (settings.get("ARCHIVE_URL") or "").strip()
+    if match := _BUCKET.fullmatch(url):
+        endpoint = (settings.get("AWS_ENDPOINT_URL") or "").rstrip("/")
+        bucket = f"s3://{match[1]}/{(match[2] or '').strip('/')}".rstrip("/")
+        return f"{bucket} at {endpoint}" if endpoint else bucket
+    return str(_folder(url).absolute())
 
 
 def is_bucket(settings: BaseSettings) -> bool:

@@ -15,7 +15,9 @@ from scrapy.spiderloader import get_spider_loader
 from battles.arguments import ArgumentError, purpose_of
 from battles.console import archive_of, check_spider, complain_briefly, fail
 from battles.greeting import greeting, hide_start, is_greeted
+from battles.spools import spool_folder
 from extensions.connection import check_memory
+from extensions.scheduler import queue_from_settings
 from extensions.storage import RefusedError, StorageError
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ class Command(crawl.Command):
             _check_contact(self.settings, site)
         with archive_of(self) as corpus:
             check_memory(corpus.index.redis)
+            queue_from_settings(self.settings, name).check_version()
             _check_storage(corpus.storage)
             text = greeting(self.settings, name, opts.spargs, sites)
         if is_greeted(self.settings):
@@ -80,11 +83,12 @@ class Command(crawl.Command):
         if not self._ended_well():
             self.exitcode = 1
         if left := self._segments_left():
-            folder = self._crawler.settings.get("SPOOL_DIR", ".scrapy/spool")
+            assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+            folder = spool_folder(self.settings)
             fail(
                 self,
-                f"{left} segments could not be stored and stay in {folder}: the next crawl that "
-                "starts here stores them",
+                f"{left} segments could not be stored and stay in {folder}: the next crawl of this "
+                "archive that starts here stores them",
             )
 
     def _segments_left(self) -> int:

@@ -8,10 +8,10 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from battles.records import encode
+from battles.spools import spool_folder, write_note
 from extensions.batch import Batcher
 from extensions.lease import LeaseLostError, still_held
 from extensions.shipping import Shipping
@@ -48,7 +48,6 @@ def spool_from_settings(settings: BaseSettings) -> Spool:
     """Open the spool of this process.
 
     Settings:
-        SPOOL_DIR (.scrapy/spool): where segments lie until they are stored. A durable disk.
         SEGMENT_RECORDS (500): battles in a segment.
         SEGMENT_BYTES (16777216): bytes of its lines, before they are compressed.
 
@@ -58,8 +57,9 @@ def spool_from_settings(settings: BaseSettings) -> Spool:
     """
     # Battles in work wait for their segment: it must be full before Scrapy takes no more of them.
     most = settings.getint("SCRAPER_SLOT_MAX_ACTIVE_SIZE") // _MOST_IN_WORK
+    write_note(settings)
     return Spool(
-        Path(settings.get("SPOOL_DIR", ".scrapy/spool")),
+        spool_folder(settings),
         storage_from_settings(settings),
         worker=f"{socket.gethostname()}-{os.getpid()}",
         segment_records=settings.getint("SEGMENT_RECORDS", 500),

@@ -30,7 +30,9 @@ class IndexPipeline:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> IndexPipeline:
-        return cls(BattleIndex.from_settings(crawler.settings))
+        index = BattleIndex.from_settings(crawler.settings)
+        index.claim()
+        return cls(index)
 
     async def process_item(self, item: Archived) -> Battle:
         await self._batch.submit(item)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scrapy.cmdline import execute
+from scrapy.settings import Settings
 
 from battles.corpus import Corpus
 from battles.index import BattleIndex, Entry
 from battles.parsers.replay import parse_replay
 from battles.records import encode
+from battles.spools import spool_folder
 from extensions.spool import Spool
 from extensions.storage import FolderStorage
 
@@ -52,13 +54,23 @@ class Archive:
     folder: Path
     redis: Redis
     clock: object
+    redis_url: str
 
     def __post_init__(self) -> None:
         self.index = BattleIndex(self.redis)
         self.storage = FolderStorage(self.folder / "data")
-        self.spools = self.folder / "spool"
+        self.spools = spool_folder(Settings(self.places))
         self.corpus = Corpus(self.index, self.storage, self.spools)
         self._built: list[Spool] = []
+
+    @property
+    def places(self) -> dict[str, str]:
+        """The settings that name it."""
+        return {
+            "REDIS_URL": self.redis_url,
+            "ARCHIVE_URL": str(self.folder / "data"),
+            "SPOOL_DIR": str(self.folder / "spool"),
+        }
 
     def spool(self, records: int = 50) -> Spool:
         built = Spool(
@@ -101,8 +113,8 @@ def commit(spool: Spool, battles: Sequence[Battle], frame: int = 8) -> list[Loca
 
 
 @pytest.fixture
-def archive(tmp_path, redis, clock) -> Iterator[Archive]:
-    built = Archive(tmp_path, redis, clock)
+def archive(tmp_path, redis, clock, redis_url) -> Iterator[Archive]:
+    built = Archive(tmp_path, redis, clock, redis_url)
     yield built
     built.close()
 
@@ -128,13 +140,9 @@ class Outcome:
 
 
 @pytest.fixture
-def places(archive, redis_url) -> dict[str, str]:
+def places(archive) -> dict[str, str]:
     """The settings that name the test's archive."""
-    return {
-        "REDIS_URL": redis_url,
-        "ARCHIVE_URL": str(archive.folder / "data"),
-        "SPOOL_DIR": str(archive.spools),
-    }
+    return archive.places
 
 
 @pytest.fixture

@@ -7,12 +7,16 @@ from itertools import chain, repeat
 
 import pytest
 from scrapy import Spider, signals
+from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from battles.index import Query
+from battles.index import BattleIndex, Query
 from battles.records import encode
 from battles.recovery import IndexRecovery, SpoolRecovery
+from battles.spools import write_note
+from extensions.segments import Location
 from extensions.signals import data_lost
+from extensions.spool import Spool, segment_files
 from extensions.storage import FolderStorage, StorageError
 from tests.battles.conftest import commit
 
@@ -149,6 +153,70 @@ def test_battles_are_indexed_when_their_segment_is_in_the_store(
 
 def refuse(*_arguments):
     raise StorageError("the bucket is gone")
+
+
+# --- Whose a spool is -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other", [{"ARCHIVE_URL": "{folder}/other"}, {"INDEX_NAMESPACE": "other"}], ids=str
+)
+def test_what_belongs_elsewhere_is_left_alone_and_said(
+    archive, battles, places, other, tmp_path, caplog
+):
+    write_note(Settings(places))
+    leave(archive, battles[:3])
+    changes = {name: value.format(folder=tmp_path) for name, value in other.items()}
+    crawler = get_crawler(settings_dict={**places, **changes})
+
+    recovery = SpoolRecovery.from_crawler(crawler)
+    asyncio.run(recovery.spider_opened())
+
+    assert len(list(archive.spools.iterdir())) == 1
+    assert len(BattleIndex.from_settings(crawler.settings)) == 0
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"1 segments in {archive.spools} are left alone: ")
+    assert f"the archive {tmp_path / 'data'} and the index battles in " in record.getMessage()
+
+
+def test_what_belongs_here_is_brought_in_without_a_word(start, archive, battles, caplog):
+    leave(archive, battles[:3])
+
+    start()
+
+    assert len(archive.index) == 3
+    assert caplog.text == ""
+
+
+def leave_as_earlier_versions_do(archive, battles) -> list[Location]:
+    """Leave a segment in the folder of all spools; return where its battles lie."""
+    spool = Spool(archive.spools.parent, archive.storage, worker="old", segment_records=50)
+    locations = commit(spool, battles)
+    spool._current.close()
+    return locations
+
+
+def test_what_an_earlier_version_left_is_brought_in_if_the_index_knows_it(start, archive, battles):
+    locations = leave_as_earlier_versions_do(archive, battles[:3])
+    archive.tell(battles[:1], locations[:1])
+
+    start()
+
+    assert len(archive.index) == 3
+    assert segment_files(archive.spools.parent) == []
+
+
+def test_what_an_earlier_version_left_of_another_archive_is_left_alone_and_said(
+    start, archive, battles, caplog
+):
+    leave_as_earlier_versions_do(archive, battles[:3])
+
+    start()
+
+    assert len(archive.index) == 0
+    assert len(segment_files(archive.spools.parent)) == 1
+    root = archive.spools.parent
+    assert f"1 segments in {root} are left alone, since this index knows none" in caplog.text
 
 
 # --- The index ------------------------------------------------------------------------------------

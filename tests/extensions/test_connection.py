@@ -20,6 +20,7 @@ from extensions.connection import (
     check_memory,
     connect,
     evicted_keys,
+    identity,
 )
 from extensions.embedded import EmbeddedRedis
 
@@ -306,3 +307,27 @@ def test_who_may_not_ask_is_told_nothing(memory):
 
     assert evicted_keys(narrow) == 0
     narrow.close()
+
+
+# --- What a database is called --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"REDIS_URL": "redis://host"}, "host:6379/0"),
+        ({"REDIS_URL": f"rediss://user:{SECRET}@host:6380/2"}, "host:6380/2"),
+        ({"REDIS_URL": "unix:///run/redis.sock?db=3"}, "/run/redis.sock/3"),
+        ({"REDIS_URL": "redis://host", "REDIS_PARAMS": {"db": 4}}, "host:6379/4"),
+        ({"EMBEDDED_REDIS_DIR": "/var/lib/redis"}, "/var/lib/redis"),
+    ],
+)
+def test_a_database_is_named_without_its_password(settings, name):
+    assert identity(Settings(settings)) == name
+
+
+def test_what_is_no_address_has_no_name():
+    with pytest.raises(ValueError, match="REDIS_URL makes no sense") as raised:
+        identity(Settings({"REDIS_URL": f"http://user:{SECRET}@host"}))
+
+    assert SECRET not in str(raised.value)

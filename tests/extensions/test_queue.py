@@ -15,12 +15,12 @@ from extensions.queue import (
     Bury,
     Done,
     Leased,
-    NewerVersionError,
     Operation,
     RequestQueue,
     Return,
     Status,
 )
+from extensions.versions import NewerVersionError
 
 KEYS = QueueKeys("test")
 
@@ -768,3 +768,24 @@ def test_a_commit_that_fails_takes_nothing_out(queue, redis):
         queue.commit([add(delay=5.0), Done(leased, "archived")])
 
     assert redis.xlen(KEYS.lanes[1]) == 1
+
+
+def contents(redis) -> dict:
+    return {key: redis.dump(key) for key in redis.scan_iter()}
+
+
+def test_a_version_is_checked_without_a_change(queue, redis):
+    queue.check_version()
+    redis.hset(KEYS.about, "version", 2)
+    before = contents(redis)
+
+    with pytest.raises(NewerVersionError, match=r"the queue test is of version 2.*up to 1"):
+        queue.check_version()
+
+    assert contents(redis) == before
+
+
+def test_a_queue_that_is_not_there_is_of_no_later_version(redis):
+    RequestQueue(redis, "nowhere").check_version()
+
+    assert redis.keys() == []

@@ -26,9 +26,11 @@ from extensions.segments import (
     salvage,
     trailer,
 )
+from extensions.versions import NewerVersionError
 
 RECORDS = [{"id": f"battle-{n}", "log": f"|turn|{n}\n|é☆ ☃|" * n} for n in range(12)]
 LINES = [json.dumps(record, ensure_ascii=False).encode() for record in RECORDS]
+
 FRAMES = [LINES[:5], LINES[5:6], LINES[6:]]
 
 
@@ -418,3 +420,28 @@ def test_a_path_names_an_open_file_until_it_is(path, change, expected):
         change(path)
 
         assert is_at(file, path) is expected
+
+
+def closed_by(version: int, whole: bytes) -> bytes:
+    """Close a segment as another version would."""
+    text = json.dumps({"records": 12, "version": version, "more": "of it"}).encode()
+    head = trailer(12)[:4] + len(text).to_bytes(4, "little")
+    return whole.removesuffix(trailer(12)) + head + text
+
+
+def test_a_trailer_that_names_our_version_is_read(whole):
+    assert read_segment(closed_by(1, whole)) == read_segment(whole)
+
+
+def test_a_segment_of_a_later_version_is_refused(whole):
+    with pytest.raises(NewerVersionError, match=r"a segment is of version 2.*up to 1: upgrade it"):
+        salvage(closed_by(2, whole))
+
+
+@pytest.mark.parametrize(
+    "text", [b"[]", b'{"records": "12"}', b'{"records": 12, "version": "x"}', b"{"]
+)
+def test_a_trailer_of_something_else_is_none(whole, text):
+    head = trailer(12)[:4] + len(text).to_bytes(4, "little")
+
+    assert salvage(whole.removesuffix(trailer(12)) + head + text).counted is None

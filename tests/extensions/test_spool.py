@@ -13,7 +13,7 @@ import pytest
 from ulid import ULID
 
 from extensions.segments import read_frame, read_segment, trailer
-from extensions.spool import Spool, damaged_copies, key_of, read_spooled, segment_files
+from extensions.spool import Spool, damaged_copies, key_of, left_behind, read_spooled, segment_files
 from extensions.storage import FolderStorage, Storage, StorageError
 from tests.extensions.dying_spool import LINES
 
@@ -225,11 +225,24 @@ def test_lines_are_committed_while_a_segment_is_being_stored(spool_of, storage, 
 
 
 def test_what_is_left_behind_is_what_nobody_holds(spool_of):
-    leave_behind(spool_of)
+    path = leave_behind(spool_of)
     spool = spool_of()
     spool.commit(LINES[:1])
 
-    assert spool.left_behind() == 1
+    assert left_behind(path.parent) == [path]
+
+
+def test_what_dead_processes_left_elsewhere_is_taken_in_if_it_is_ours(spool_of, tmp_path, storage):
+    ours, theirs = leave_behind(spool_of, LINES[:3]), leave_behind(spool_of, LINES[3:])
+    held = spool_of()
+    held.commit(LINES[:1])
+    spool = Spool(tmp_path / "own", storage, worker="worker", segment_records=6)
+
+    others = spool.adopt(ours.parent, lambda key: key == key_of(ours))
+
+    assert others == [theirs]
+    assert segment_files(tmp_path / "own") == [tmp_path / "own" / ours.name]
+    assert held._current.path.exists()
 
 
 def test_closing_nothing_does_nothing(spool_of):
@@ -678,3 +691,24 @@ def test_no_segment_continues_one_that_is_there(spool_of, monkeypatch, clock):
 
     with pytest.raises(FileExistsError):
         spool_of().commit([b"2"])
+
+
+def test_a_segment_of_a_later_version_is_left_alone_and_the_others_are_recovered(
+    spool_of, storage, caplog
+):
+    newer = leave_behind(spool_of, LINES[:3])
+    text = b'{"records": 3, "version": 2}'
+    with newer.open("ab") as file:
+        file.write(trailer(3)[:4] + len(text).to_bytes(4, "little") + text)
+    found = newer.read_bytes()
+    leave_behind(spool_of, LINES[3:])
+
+    list(spool_of().recover())
+
+    assert newer.read_bytes() == found
+    assert lines_of(storage) == LINES[3:]
+    [record] = caplog.records
+    assert record.getMessage() == (
+        f"{newer} is left alone: a segment is of version 2, and this worker knows up to 1: "
+        "upgrade it"
+    )

@@ -10,15 +10,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
 from redis import Redis
+from redis.exceptions import RedisError
+from scrapy.settings import Settings
 
 from battles.corpus import Corpus
 from battles.index import BattleIndex, Query
+from battles.spools import spool_folder
 from extensions.embedded import EmbeddedRedis
 from extensions.queue import RequestQueue, Status
 from extensions.storage import FolderStorage
@@ -136,12 +140,12 @@ class Fleet:
         worker.spool = spool
         return worker
 
-    def start_command(self, command: list[str]) -> subprocess.Popen:
+    def start_command(self, command: list[str], folder: Path = ROOT) -> subprocess.Popen:
         """Start one more process; its log goes to a file of its own."""
         log = self.folder / f"worker-{len(self.workers)}.log"
         with log.open("wb") as file:
             worker = subprocess.Popen(
-                command, cwd=ROOT, env=self.environment(), stdout=file, stderr=file
+                command, cwd=folder, env=self.environment(), stdout=file, stderr=file
             )
         worker.log = log
         self.workers.append(worker)
@@ -181,7 +185,9 @@ class Fleet:
 
     def corpus(self) -> Corpus:
         storage = FolderStorage(self.folder / "data")
-        return Corpus(BattleIndex(self.client()), storage, self.folder / "spool")
+        places = {**self.environment(), "SPOOL_DIR": str(self.folder / "spool")}
+        spool = spool_folder(Settings({**places, **self.settings}))
+        return Corpus(BattleIndex(self.client()), storage, spool)
 
     def stored(self) -> list[str]:
         """Read every battle back and return the ids; they must be the ones that a search finds."""
@@ -200,9 +206,9 @@ class Fleet:
         reply = self.run("search", "--json", "--limit", "1000000")
         return [json.loads(line)["id"] for line in reply.stdout.splitlines()]
 
-    def spooled(self) -> list[Path]:
-        """Segments that are still being written."""
-        return list((self.folder / "spool").glob("*.open"))
+    def spooled(self, which: str = "*.open") -> list[Path]:
+        """Files in the spool; segments that are still being written, unless told otherwise."""
+        return list((self.folder / "spool").glob(f"*/{which}"))
 
     def kill(self, worker: subprocess.Popen) -> None:
         """Kill a worker without warning."""
@@ -267,3 +273,50 @@ def tell(capsys, text: str) -> None:
     with capsys.disabled():
         # Standard output is not what it seems in a process of pytest-xdist's.
         print(f"\n{text}", file=sys.stderr)
+
+
+@dataclass(frozen=True)
+class Blows:
+    """What a fleet has to bear."""
+
+    kills: int
+    kill: Callable[[subprocess.Popen], None]
+    """How a worker dies."""
+    at_once: dict[int, Callable] = field(default_factory=dict)
+    """What else happens with some of the kills, by their number."""
+
+
+def strike(
+    fleet: Fleet, chance: random.Random, blows: Blows, starts: list[Callable]
+) -> list[int | None]:
+    """Kill workers one after the other and start others; return the ledger's faults meanwhile."""
+    imbalances = []
+    for start in starts:
+        start()
+    for number in range(blows.kills):
+        until = time.monotonic() + chance.uniform(0.6, 1.8)
+        while time.monotonic() < until:
+            imbalances.append(_imbalance(fleet))
+            time.sleep(0.05)
+        blows.kill(chance.choice(fleet.alive()))
+        blows.at_once.get(number, int)()
+        chance.choice(starts)()
+    fleet.wait()
+    return imbalances
+
+
+def _imbalance(fleet: Fleet) -> int | None:
+    try:
+        return fleet.status().imbalance()
+    except RedisError:
+        return None
+
+
+def is_complete(fleet: Fleet, battles: int, imbalances: list[int | None]) -> None:
+    """Make sure that every battle is there once, and that nothing is left to do."""
+    status, exported = fleet.status(), fleet.exported()
+    assert sorted(exported) == sorted(public_ids(battles=battles))
+    assert sorted(fleet.searched()) == sorted(exported)
+    assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
+    assert set(imbalances) <= {0, None}
+    assert status.imbalance() == 0

@@ -6,6 +6,7 @@ import json
 import signal
 import time
 
+from battles.index import BattleIndex
 from tests.integration.fleet import public_ids, seeded
 
 AWKWARD = ("--ties", "3", "--burst", "120", "--private-every", "40")
@@ -125,3 +126,26 @@ def test_battles_of_a_damaged_segment_are_found_missing_and_fetched_again(fleet_
 
     fleet.run("verify")
     assert fleet.stored() == sorted(public_ids(battles=300))
+
+
+def test_what_a_killed_crawl_left_is_not_brought_into_another_archive(fleet_of):
+    fleet = fleet_of("--battles", "200", "--latency", "0.05")
+    worker = fleet.start()
+    while not fleet.searched():
+        time.sleep(0.05)
+    fleet.kill(worker)
+    other = {"ARCHIVE_URL": str(fleet.folder / "other"), "INDEX_NAMESPACE": "other"}
+    other["SCHEDULER_QUEUE_KEY"] = "other"
+    fleet.settings |= other
+
+    log = fleet.crawl("formats=gen1ou", "limit=1")
+    held = len(BattleIndex(fleet.client(), "other"))
+    for name in other:
+        del fleet.settings[name]
+    fleet.crawl()
+
+    assert "1 segments in" in log
+    assert f"belong to the archive {fleet.folder / 'data'}" in log
+    assert held <= 1
+    assert fleet.stored() == sorted(public_ids(battles=200))
+    assert fleet.spooled("*") == []

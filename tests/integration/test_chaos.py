@@ -11,11 +11,10 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from redis.exceptions import RedisError
 
 from tests.conftest import PATIENCE
 from tests.integration.fail_point import STEPS
-from tests.integration.fleet import public_ids, seeded, tell
+from tests.integration.fleet import Blows, is_complete, public_ids, seeded, strike, tell
 from tests.integration.replicated import ReplicatedRedis
 
 KILLS = int(os.environ.get("CHAOS_KILLS", "20"))
@@ -37,13 +36,13 @@ def test_nothing_is_lost_whoever_dies(fleet_of, capsys):
     fleet = fleet_of(*SITE, **SLOW)
     restarts = chance.sample(range(2, KILLS), KILLS // 10)
 
-    imbalances = strike(fleet, chance, fleet.kill, dict.fromkeys(restarts, fleet.kill_redis))
+    blows = Blows(KILLS, fleet.kill, dict.fromkeys(restarts, fleet.kill_redis))
+    imbalances = strike(fleet, chance, blows, [fleet.start] * WORKERS)
 
     fetched = fleet.site.fetched()
     again = len(fetched) - len(set(fetched))
     tell(capsys, f"{KILLS} kills, {len(restarts)} of Redis; {again} fetched again")
-    assert set(imbalances) <= {0, None}
-    is_complete(fleet)
+    is_complete(fleet, BATTLES, imbalances)
 
 
 @pytest.mark.timeout(LONG)
@@ -56,7 +55,7 @@ def test_nothing_is_lost_when_machines_vanish_and_redis_is_emptied(fleet_of, s3,
     at_once = dict.fromkeys(blows[:half], fleet.kill_redis)
     at_once |= dict.fromkeys(blows[half:], fleet.empty_redis)
 
-    imbalances = strike(fleet, chance, fleet.vanish, at_once)
+    imbalances = strike(fleet, chance, Blows(KILLS, fleet.vanish, at_once), [fleet.start] * WORKERS)
 
     fetched, lines = fleet.site.fetched(), s3.lines()
     tell(
@@ -65,41 +64,7 @@ def test_nothing_is_lost_when_machines_vanish_and_redis_is_emptied(fleet_of, s3,
         f"emptied; {len(fetched) - len(set(fetched))} fetched again, {len(lines) - BATTLES} lines "
         f"stand twice in {len(s3.keys())} segments",
     )
-    assert set(imbalances) <= {0, None}
-    is_complete(fleet)
-
-
-def strike(fleet, chance, kill, at_once) -> list[int | None]:
-    """Kill workers one after the other, and more with some of them; return the ledger's faults."""
-    imbalances = []
-    for _ in range(WORKERS):
-        fleet.start()
-    for number in range(KILLS):
-        until = time.monotonic() + chance.uniform(0.6, 1.8)
-        while time.monotonic() < until:
-            imbalances.append(_imbalance(fleet))
-            time.sleep(0.05)
-        kill(chance.choice(fleet.alive()))
-        at_once.get(number, int)()
-        fleet.start()
-    fleet.wait()
-    return imbalances
-
-
-def is_complete(fleet) -> None:
-    """Make sure that every battle is there once, and that nothing is left to do."""
-    status, exported = fleet.status(), fleet.exported()
-    assert sorted(exported) == sorted(public_ids(battles=BATTLES))
-    assert sorted(fleet.searched()) == sorted(exported)
-    assert (status.left, status.dead_letters, status.total("leased")) == (0, 0, 0)
-    assert status.imbalance() == 0
-
-
-def _imbalance(fleet) -> int | None:
-    try:
-        return fleet.status().imbalance()
-    except RedisError:
-        return None
+    is_complete(fleet, BATTLES, imbalances)
 
 
 def test_a_worker_stopped_past_its_lease_does_no_harm(fleet_of):

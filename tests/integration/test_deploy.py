@@ -155,7 +155,7 @@ def test_a_worker_of_the_image_crawls_and_ends_when_it_is_told_to(image, tmp_pat
     lines = (image.folder / "all.jsonl").read_text().splitlines()
     assert {json.loads(line)["id"] for line in lines} == public_ids(battles=BATTLES)
     assert len(lines) == BATTLES
-    assert not list((image.folder / ".scrapy" / "spool").iterdir())
+    assert not list((image.folder / ".scrapy" / "spool").glob("*/*"))
 
 
 def test_the_image_has_no_pip_and_no_sources(image):

@@ -19,7 +19,7 @@ def test_a_crawl_comes_back_out_of_s3(fleet_of, s3):
     fleet.crawl()
 
     assert sorted(fleet.exported()) == sorted(public_ids(private_every=40))
-    assert not list((fleet.folder / "spool").iterdir())
+    assert not fleet.spooled("*")
 
 
 def test_s3_away_is_a_pause_that_shows_and_loses_nothing(fleet_of, s3, capsys):

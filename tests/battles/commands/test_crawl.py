@@ -92,12 +92,12 @@ def test_the_exit_status_says_whether_the_crawl_ended_well(crawl, reason, status
     assert crawl(reason).exitcode == status
 
 
-def test_a_crawl_that_leaves_segments_behind_says_how_many_and_where(crawl, capsys):
+def test_a_crawl_that_leaves_segments_behind_says_how_many_and_where(crawl, archive, capsys):
     assert crawl(left=2).exitcode == 1
 
     assert capsys.readouterr().err == (
-        "2 segments could not be stored and stay in .scrapy/spool: the next crawl that starts here "
-        "stores them\n"
+        f"2 segments could not be stored and stay in {archive.spools}: the next crawl of this "
+        "archive that starts here stores them\n"
     )
 
 

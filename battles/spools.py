@@ -1,0 +1,81 @@
+"""Say which folder below SPOOL_DIR belongs to an archive and its index, and who left the others."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from extensions.connection import identity
+from extensions.spool import left_behind
+from extensions.storage import storage_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from scrapy.settings import BaseSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Segments that wait for a crawl with other settings."""
+
+    count: int
+    folder: Path
+    archive: str
+    index: str
+
+
+def spool_folder(settings: BaseSettings) -> Path:
+    """Return where the segments of an archive and its index lie until they are stored.
+
+    Settings:
+        SPOOL_DIR (.scrapy/spool): holds a folder for each pair of archive and index.
+
+    Raises:
+        ValueError: the archive's address or that of Redis makes no sense.
+
+    """
+    names = "\n".join(_names(settings))
+    return spool_root(settings) / blake2b(names.encode(), digest_size=8).hexdigest()
+
+
+def spool_root(settings: BaseSettings) -> Path:
+    """Return the folder of all spools of this machine."""
+    return Path(settings.get("SPOOL_DIR") or ".scrapy/spool")
+
+
+def write_note(settings: BaseSettings) -> None:
+    """Note beside a spool what it belongs to, for those who find something in it."""
+    folder = spool_folder(settings)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    archive, index = _names(settings)
+    partial = folder.with_name(f".{folder.name}-{os.getpid()}.partial")
+    partial.write_text(json.dumps({"archive": archive, "index": index}) + "\n")
+    partial.replace(_note(folder))
+
+
+def left_by_others(settings: BaseSettings) -> Iterator[Left]:
+    """Yield the spools of other archives or indexes in which dead workers left segments."""
+    own, root = spool_folder(settings), spool_root(settings)
+    for note in sorted(root.glob("*.json")):
+        folder = note.with_suffix("")
+        # A file of somebody else's says nothing of a spool.
+        with suppress(ValueError, KeyError, TypeError):
+            about = json.loads(note.read_text())
+            archive, index = about["archive"], about["index"]
+            if folder != own and (paths := left_behind(folder)):
+                yield Left(len(paths), folder, archive, index)
+
+
+def _note(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _names(settings: BaseSettings) -> tuple[str, str]:
+    namespace = settings.get("INDEX_NAMESPACE") or "battles"
+    return storage_identity(settings), f"{namespace} in {identity(settings)}"
