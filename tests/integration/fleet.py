@@ -293,6 +293,8 @@ def strike(
     imbalances = []
     for start in starts:
         start()
+    while not all("Spider opened" in worker.log.read_text() for worker in fleet.workers):
+        time.sleep(0.05)
     for number in range(blows.kills):
         until = time.monotonic() + chance.uniform(0.6, 1.8)
         while time.monotonic() < until:

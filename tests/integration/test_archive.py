@@ -131,7 +131,7 @@ def test_battles_of_a_damaged_segment_are_found_missing_and_fetched_again(fleet_
 def test_what_a_killed_crawl_left_is_not_brought_into_another_archive(fleet_of):
     fleet = fleet_of("--battles", "200", "--latency", "0.05")
     worker = fleet.start()
-    while not fleet.searched():
+    while not len(BattleIndex(fleet.client())):
         time.sleep(0.05)
     fleet.kill(worker)
     other = {"ARCHIVE_URL": str(fleet.folder / "other"), "INDEX_NAMESPACE": "other"}
