@@ -34,7 +34,7 @@ _LOOK = 0.5
 """Seconds between two looks at the state of the queue, and at whether anything is left in it."""
 _LOOK_ALONG = 2.0
 """Seconds between two looks at what is left while there is work here."""
-_WATCH = 30.0
+_WATCH = 5.0
 """Seconds between two looks whether Redis throws keys away."""
 _PATIENCE_MAX = 2.0
 """Seconds at most between two tries to reach a Redis that is away."""
@@ -70,8 +70,6 @@ class _Reply:
     state: State = "running"
     leased: list[Leased] = field(default_factory=list)
     reclaimed: int = 0
-    evicted: int | None = None
-    """Keys that Redis has thrown away since it started; None when it was not asked."""
     lost: list[Leased] = field(default_factory=list)
     """Leases that others took over while this worker stood still."""
     status: Status | None = None
@@ -110,10 +108,8 @@ class _Evictions:
         self._before: int | None = None
         self._is_told = False
 
-    def are_news(self, evicted: int | None) -> bool:
-        """Take how many keys it has thrown away by now; None when it was not asked."""
-        if evicted is None:
-            return False
+    def are_news(self, evicted: int) -> bool:
+        """Take how many keys it has thrown away by now."""
         before, self._before = self._before, evicted
         if self._is_told or before is None or evicted <= before:
             return False
@@ -311,7 +307,7 @@ class Exchange:
         if self._failures:
             logger.warning("Redis is back after %d tries", self._failures)
             self._failures = 0
-        if self._is_anew() or self._evictions.are_news(reply.evicted):
+        if self._is_anew():
             # Nobody has what is gone from everywhere: what is in work here goes on.
             reply.lost = []
             self.left = None
@@ -336,6 +332,8 @@ class Exchange:
         reply = _Reply()
         if self._failures:
             self._queue.open()
+        if parcel.watch and self._evictions.are_news(self._queue.evicted_keys()):
+            self._queue.renounce()
         reply.lost = self._queue.renew(parcel.held)
         if parcel.blocked is not None:
             self._queue.block(parcel.blocked)
@@ -349,8 +347,6 @@ class Exchange:
             reply.leased = reclaimed + reply.leased
         if parcel.look:
             reply.status = self._queue.status()
-        if parcel.watch:
-            reply.evicted = self._queue.evicted_keys()
         return reply
 
     def _count_effects(self, operations: Sequence[Operation], effects: Sequence[bool]) -> None:

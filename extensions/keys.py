@@ -64,6 +64,11 @@ class QueueKeys:
         return f"{self.namespace}:about"
 
     @property
+    def renounced(self) -> str:
+        """String: the worker that has thrown the queue away, for a minute, since keys were lost."""
+        return f"{self.namespace}:renounced"
+
+    @property
     def families(self) -> str:
         """Set of the names of all families."""
         return f"{self.namespace}:families"
@@ -78,7 +83,7 @@ class QueueKeys:
 
     @property
     def everything(self) -> list[str]:
-        """All of the above but for `about`, batches, and families, of which there is a list."""
+        """All of the above but for `about`, `renounced`, batches, and the listed families."""
         named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
         named += [self.hosts, self.blocked, self.families]
         return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]

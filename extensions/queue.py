@@ -34,6 +34,8 @@ _SAID_FOR = 60.0
 """Seconds for which a worker that begins nothing new is believed."""
 _FORGOTTEN = 3_600_000
 """Milliseconds after which a worker that holds nothing is forgotten."""
+_RENOUNCED_FOR = 60
+"""Seconds in which all workers notice what one has."""
 _BATCH_KEPT = 600
 """Seconds for which a commit whose reply was lost is answered as the first time."""
 _FAMILY_KEPT = 7 * 86_400
@@ -275,6 +277,12 @@ class RequestQueue:
     def evicted_keys(self) -> int:
         """Return how many keys Redis has thrown away for want of memory, of whoever's."""
         return evicted_keys(self._redis)
+
+    def renounce(self) -> None:
+        """Have all workers begin anew, once a minute at most: what is left cannot be trusted."""
+        if self._redis.set(self._keys.renounced, self._worker, nx=True, ex=_RENOUNCED_FOR):
+            self.purge()
+            self._redis.hset(self._keys.about, "epoch", secrets.token_hex(8))
 
     def set_state(self, state: State) -> None:
         """Tell every worker to run, to pause or to drain."""

@@ -76,6 +76,9 @@ class StubQueue:
     def evicted_keys(self) -> int:
         return self.evicted
 
+    def renounce(self) -> None:
+        self.epoch += " and another"
+
     def give_back(self, held: list[Leased]) -> None:
         self.call("give_back")
         self.given_back += [one.id for one in held]

@@ -789,3 +789,26 @@ def test_a_queue_that_is_not_there_is_of_no_later_version(redis):
     RequestQueue(redis, "nowhere").check_version()
 
     assert redis.keys() == []
+
+
+def test_a_queue_that_is_renounced_begins_anew_for_all(worker):
+    ann, bob = worker("ann"), worker("bob")
+    ann.commit([add(seen=(1, "7"))])
+    before = ann.epoch
+
+    ann.renounce()
+    bob.lease(1)
+    [effect] = bob.commit([add(seen=(1, "7"))])
+
+    assert bob.epoch not in (before, "")
+    assert (effect, bob.status().left) == (True, 1)
+
+
+def test_a_queue_is_renounced_once_by_all_who_notice(worker):
+    ann, bob = worker("ann"), worker("bob")
+    ann.renounce()
+    ann.commit([add()])
+
+    bob.renounce()
+
+    assert ann.status().left == 1

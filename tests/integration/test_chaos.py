@@ -142,6 +142,37 @@ def test_a_failover_of_redis_is_a_pause(fleet_of, tmp_path):
     assert (fleet.status().imbalance(), fleet.status().dead_letters) == (0, 0)
 
 
+def test_keys_that_redis_throws_away_are_made_good(fleet_of):
+    fleet = fleet_of("--battles", "1500", "--latency", "0.05", CONCURRENT_REQUESTS="4")
+    workers = [fleet.start() for _ in range(2)]
+    while len(fleet.site.fetched()) < 400:
+        time.sleep(0.02)
+
+    redis = fleet.client()
+    redis.config_set("maxmemory-policy", "allkeys-random")
+    redis.config_set("maxmemory", redis.info("memory")["used_memory"] - 300_000)
+    while not redis.info("stats")["evicted_keys"]:
+        redis.set("more", "x" * 50_000)
+    redis.config_set("maxmemory", 0)
+    fleet.wait()
+
+    assert any("throws keys away" in worker.log.read_text() for worker in workers)
+    assert fleet.stored() == sorted(public_ids(battles=1500))
+
+
+def test_a_redis_that_may_throw_keys_away_is_refused(fleet_of):
+    fleet = fleet_of("--battles", "10")
+    redis = fleet.client()
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    redis.config_set("maxmemory", "100mb")
+
+    told = fleet.run("crawl", "replays", check=False)
+
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1)
+    assert "maxmemory-policy noeviction" in told.stderr
+    assert fleet.site.fetched() == []
+
+
 def test_redis_away_is_a_pause(fleet_of):
     fleet = fleet_of("--battles", "800", "--latency", "0.05", CONCURRENT_REQUESTS="4")
     worker = fleet.start()
