@@ -132,7 +132,7 @@ def test_a_killed_server_and_a_killed_worker_lose_no_room_that_is_left(
     address = own_battle_server.start()
     fleet = watchers_of(address, "socket", CIRCUIT_BREAKER_HOLD="2", CIRCUIT_BREAKER_ERRORS="10")
     doomed, _ = [fleet.start() for _ in range(2)]
-    with playing(address, tmp_path, pairs=6, seconds=45, think=0.3) as bots:
+    with playing(address, tmp_path, pairs=6, seconds=60, think=0.3) as bots:
         time.sleep(15.0)
         own_battle_server.kill()
         time.sleep(1.0)
