@@ -12,7 +12,7 @@ from battles.index import BattleIndex, Entry, Query, Row
 from battles.parsers.names import to_id
 from battles.rebuild import Rebuild, RebuildError
 from battles.records import decode
-from battles.spools import spool_folder
+from battles.spools import spool_folder, waits_for_store
 from extensions.segments import Location, SegmentError, read_frame, salvage
 from extensions.spool import key_of, read_spooled, segment_files
 from extensions.storage import MissingError, Storage, storage_from_settings
@@ -48,7 +48,11 @@ class CorpusError(Exception):
 class Corpus:
     """An archive: the segments and the index over them."""
 
-    def __init__(self, index: BattleIndex, storage: Storage, spool: Path) -> None:
+    def __init__(
+        self, index: BattleIndex, storage: Storage, spool: Path, *, spooled: bool = True
+    ) -> None:
+        """Say whether what lies in the spool counts as archived, or only what the store has."""
+        self._spooled = spooled
         self.index = index
         self.storage = storage
         self.spool = spool
@@ -61,6 +65,7 @@ class Corpus:
             BattleIndex.from_settings(settings),
             storage_from_settings(settings),
             spool_folder(settings),
+            spooled=not waits_for_store(settings),
         )
 
     def battle(self, battle_id: str) -> Battle | None:
@@ -183,7 +188,7 @@ class Corpus:
 
         """
         self.heed_withdrawals()
-        here = segment_files(self.spool) if spooled else []
+        here = segment_files(self.spool) if spooled and self._spooled else []
         for path in here:
             with suppress(FileNotFoundError):
                 yield self._index_segment(key_of(path), path.read_bytes())
@@ -224,7 +229,7 @@ class Corpus:
 
         Those in the spool come first: one that moves to the store meanwhile comes twice.
         """
-        for path in segment_files(self.spool):
+        for path in segment_files(self.spool) if self._spooled else ():
             with suppress(FileNotFoundError):
                 yield key_of(path), _salvage(key_of(path), path.read_bytes()), False
         for key in self.storage.keys("raw/"):

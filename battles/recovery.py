@@ -12,7 +12,7 @@ from scrapy import signals
 
 from battles.corpus import Corpus, CorpusError
 from battles.index import BattleIndex, Entry
-from battles.pipelines.archive import spool_from_settings, waits_for_store
+from battles.pipelines.archive import spool_from_settings
 from battles.records import decode
 from battles.spools import left_by_others, spool_folder, spool_root
 from extensions.signals import data_lost
@@ -110,18 +110,15 @@ class IndexRecovery:
     One worker at a time does it; the others wait, and find it done.
     """
 
-    def __init__(self, corpus: Corpus, stats: StatsCollector, *, spooled: bool) -> None:
-        """Say whether battles that lie only in the spool belong into the index."""
+    def __init__(self, corpus: Corpus, stats: StatsCollector) -> None:
         self._corpus = corpus
         self._stats = stats
-        self._spooled = spooled
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> IndexRecovery:
         settings = crawler.settings
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        spooled = not waits_for_store(settings)
-        recovery = cls(Corpus.from_settings(settings), crawler.stats, spooled=spooled)
+        recovery = cls(Corpus.from_settings(settings), crawler.stats)
         crawler.signals.connect(recovery.spider_opened, signals.spider_opened)
         crawler.signals.connect(recovery.data_lost, data_lost)
         return recovery
@@ -131,7 +128,7 @@ class IndexRecovery:
 
     async def data_lost(self) -> None:
         """Bring back what the archive holds, before the spider begins anew."""
-        await self._recover(spooled=self._spooled, tries=_TRIES)
+        await self._recover(spooled=True, tries=_TRIES)
 
     async def _recover(self, *, spooled: bool, tries: int) -> None:
         for n in range(tries):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from extensions.connection import identity
 from extensions.spool import left_behind
-from extensions.storage import storage_identity
+from extensions.storage import is_bucket, storage_identity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +47,24 @@ def spool_folder(settings: BaseSettings) -> Path:
 def spool_root(settings: BaseSettings) -> Path:
     """Return the folder of all spools of this machine."""
     return Path(settings.get("SPOOL_DIR") or ".scrapy/spool")
+
+
+def waits_for_store(settings: BaseSettings) -> bool:
+    """Tell whether a battle counts as archived only when its segment is in the store.
+
+    Settings:
+        ARCHIVE_DURABLE (store for a bucket, disk for a folder): where a battle must be before its
+            request is acknowledged: in the store, or on this machine's disk.
+
+    Raises:
+        ValueError: it is neither.
+
+    """
+    default = "store" if is_bucket(settings) else "disk"
+    given = (settings.get("ARCHIVE_DURABLE") or default).strip().lower()
+    if given not in ("store", "disk"):
+        raise ValueError(f"ARCHIVE_DURABLE is {given!r}: give store or disk")
+    return given == "store"
 
 
 def write_note(settings: BaseSettings) -> None:

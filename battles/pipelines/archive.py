@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from battles.records import encode
-from battles.spools import spool_folder, write_note
+from battles.spools import spool_folder, waits_for_store, write_note
 from extensions.batch import Batcher
 from extensions.lease import LeaseLostError, still_held
 from extensions.shipping import Shipping
@@ -65,24 +65,6 @@ def spool_from_settings(settings: BaseSettings) -> Spool:
         segment_records=settings.getint("SEGMENT_RECORDS", 500),
         segment_bytes=min(settings.getint("SEGMENT_BYTES", 16 * 1024**2), most),
     )
-
-
-def waits_for_store(settings: BaseSettings) -> bool:
-    """Tell whether a battle counts as archived only when its segment is in the store.
-
-    Settings:
-        ARCHIVE_DURABLE (store for a bucket, disk for a folder): where a battle must be before its
-            request is acknowledged: in the store, or on this machine's disk.
-
-    Raises:
-        ValueError: it is neither.
-
-    """
-    default = "store" if is_bucket(settings) else "disk"
-    given = (settings.get("ARCHIVE_DURABLE") or default).strip().lower()
-    if given not in ("store", "disk"):
-        raise ValueError(f"ARCHIVE_DURABLE is {given!r}: give store or disk")
-    return given == "store"
 
 
 class ArchivePipeline:

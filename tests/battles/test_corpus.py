@@ -395,6 +395,16 @@ def test_rebuilding_keeps_what_lies_in_the_spool(archive, battles):
     assert by_id(archive.corpus.everything(Query())) == by_id(battles[:8])
 
 
+def test_rebuilding_leaves_out_what_the_store_has_not_where_that_decides(archive, battles):
+    archive.keep(battles[:3])
+    commit(archive.spool(), battles[3:6])
+    settings = Settings({**archive.places, "ARCHIVE_DURABLE": "store"})
+
+    list(Corpus.from_settings(settings).rebuild_index())
+
+    assert by_id(archive.corpus.everything(Query())) == by_id(battles[:3])
+
+
 def test_rebuilding_meets_a_segment_that_moves_meanwhile_once(archive, battles):
     spool = archive.spool(records=5)
     archive.tell(battles[:5], commit(spool, battles[:5]))

@@ -13,9 +13,9 @@ from battles.pipelines.archive import (
     Archived,
     ArchivePipeline,
     spool_from_settings,
-    waits_for_store,
 )
 from battles.records import encode
+from battles.spools import waits_for_store
 from extensions.lease import Lease, LeaseLostError, NotStoredError
 from extensions.queue import Leased
 from extensions.segments import read_frame
