@@ -221,8 +221,11 @@ class BattleIndex:
         """Return times and fingerprints of what fits, the oldest first; some may be out of date."""
         if query.player:
             return sorted((row.time, fingerprint(row.id)) for row in self._of_player(query))
-        months = [month for month in self.months() if query.formatid in (None, month[0])]
-        entries = (self._month_entries(month, [name], query) for name, month in months)
+        entries = (
+            self._month_entries(month, [formatid], query)
+            for formatid, month in self.months()
+            if query.formatid in (None, formatid) and query.takes_month(month)
+        )
         return sorted({entry for found in entries for entry in found})
 
     def rows_of(self, marks: Sequence[bytes]) -> list[Row]:

@@ -95,6 +95,8 @@ class Covered:
     user: str | None
     sweep: int
     """Which sweep it is of."""
+    oldest: int
+    """How far the sweep goes back; seconds since the epoch, inclusive."""
     since: int
     """Seconds since the epoch, inclusive; between the two it lists every public replay."""
     until: int

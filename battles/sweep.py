@@ -71,6 +71,6 @@ class SweepMiddleware:
         """Return what the archive holds of a sweep's time, read once for all its pages."""
         name = (covered.format, covered.user, covered.sweep)
         if self._window[0] != name:
-            query = Query(formatid=covered.format, player=covered.user)
+            query = Query(covered.format, covered.user, since=covered.oldest)
             self._window = (name, self._corpus.index.times(query))
         return self._window[1]

@@ -323,5 +323,6 @@ def _covered(walk: Walk, page: SearchPage) -> Covered | None:
     until = page.newest + 1
     if walk.before is not None:
         until = walk.before + (0 if walk.is_filtered else 1)
-    ids = frozenset(row.id for row in page.rows)
-    return Covered(walk.format, walk.user, walk.look or 0, max(since, walk.since or 0), until, ids)
+    ids, oldest = frozenset(row.id for row in page.rows), walk.since or 0
+    since = max(since, oldest)
+    return Covered(walk.format, walk.user, walk.look or 0, oldest, since, until, ids)

@@ -55,7 +55,7 @@ def kept(archive, battles):
 
 def covered(kept, listed, **changes) -> Covered:
     ids = frozenset(battle.id for battle in listed)
-    page = Covered(kept[0].formatid, None, 1, 0, 10_000, ids)
+    page = Covered(kept[0].formatid, None, 1, 0, 0, 10_000, ids)
     return replace(page, **changes)
 
 
@@ -112,6 +112,18 @@ def test_each_sweep_looks_at_what_is_archived_by_then(middleware, archive, kept)
     found = checked(middleware, covered(kept, kept, sweep=2))
 
     assert found == names([later])
+
+
+def test_what_is_older_than_a_sweep_is_not_even_looked_up(middleware, kept, monkeypatch):
+    looked_up = []
+    times = middleware._corpus.index.times
+    monkeypatch.setattr(
+        middleware._corpus.index, "times", lambda query: looked_up.extend(times(query)) or looked_up
+    )
+
+    checked(middleware, covered(kept, [], oldest=1060))
+
+    assert [time for time, _ in looked_up] == [1060, 1120]
 
 
 def test_all_else_goes_on(middleware):

@@ -743,7 +743,7 @@ def test_the_last_page_of_a_sweep_covers_everything_back_to_its_beginning(spider
     [covered] = covered_by(yielded(sweep, listing(("gen9ou-1", now, 1500))))
 
     ids = frozenset({"gen9ou-1"})
-    assert covered == Covered("gen9ou", None, look, since, now + 1, ids)
+    assert covered == Covered("gen9ou", None, look, since, since, now + 1, ids)
 
 
 def test_a_page_of_a_sweep_with_a_successor_covers_what_is_later_than_its_last_second(
