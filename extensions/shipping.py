@@ -64,7 +64,7 @@ class Shipping:
 
     def committed(self, key: str) -> None:
         """Take note that there are new lines in a segment."""
-        if self._age and key not in self._closing:
+        if self._age and key not in self._closing and key == self._spool.open_key:
             loop = asyncio.get_running_loop()
             self._closing[key] = loop.call_later(self._age, self._close, key)
         self._ship()
