@@ -306,6 +306,8 @@ def test_what_the_end_waits_for_is_stored_at_once_unless_there_is_none(
     async def crawl():
         [task] = await working(pipeline, battles[:1])
         pipeline._crawler.signals.send_catch_log(nothing_waits)
+        if is_stored:
+            await until(task.done)
         await asyncio.sleep(0.1)
         was_stored = task.done()
         pipeline._crawler.signals.send_catch_log(leaving)
