@@ -62,13 +62,17 @@ class SpoolRecovery:
 
     def _begin(self) -> None:
         self._adopt()
-        self._tell_of_others()
         self.recover()
+        self._tell_of_others()
 
     def _adopt(self) -> None:
         """Take in what workers of earlier versions left, if the index knows it."""
         root, folder = spool_root(self._settings), spool_folder(self._settings)
-        others = self._spool.adopt(root, lambda key: not any(self._index.lacks([key])))
+        try:
+            others = self._spool.adopt(root, lambda key: not any(self._index.lacks([key])))
+        except OSError as error:
+            logger.warning("What lies in %s itself is left alone: %s", root, error)
+            return
         if others:
             logger.warning(
                 "%d segments in %s are left alone, since this index knows none of their battles: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from extensions.connection import identity
+from extensions.segments import sync_folder
 from extensions.spool import left_behind
 from extensions.storage import is_bucket, storage_identity
 
@@ -68,13 +69,20 @@ def waits_for_store(settings: BaseSettings) -> bool:
 
 
 def write_note(settings: BaseSettings) -> None:
-    """Note beside a spool what it belongs to, for those who find something in it."""
+    """Make a spool, durably, and note beside it what it belongs to, for those who look into it."""
     folder = spool_folder(settings)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     archive, index = _names(settings)
-    partial = folder.with_name(f".{folder.name}-{os.getpid()}.partial")
-    partial.write_text(json.dumps({"archive": archive, "index": index}) + "\n")
-    partial.replace(_note(folder))
+    text = json.dumps({"archive": archive, "index": index}) + "\n"
+    note = folder.with_name(f"{folder.name}.json")
+    with suppress(OSError):
+        if note.read_text() == text:
+            return
+    # Of a name of its own: containers that share a disk have processes of the same number.
+    partial = folder.with_name(f".{folder.name}-{secrets.token_hex(6)}.partial")
+    partial.write_text(text)
+    partial.replace(note)
+    sync_folder(folder.parent)
 
 
 def left_by_others(settings: BaseSettings) -> Iterator[Left]:
@@ -82,16 +90,12 @@ def left_by_others(settings: BaseSettings) -> Iterator[Left]:
     own, root = spool_folder(settings), spool_root(settings)
     for note in sorted(root.glob("*.json")):
         folder = note.with_suffix("")
-        # A file of somebody else's says nothing of a spool.
-        with suppress(ValueError, KeyError, TypeError):
+        # What is somebody else's, or not to be read, says nothing of a spool.
+        with suppress(OSError, ValueError, KeyError, TypeError):
             about = json.loads(note.read_text())
             archive, index = about["archive"], about["index"]
             if folder != own and (paths := left_behind(folder)):
                 yield Left(len(paths), folder, archive, index)
-
-
-def _note(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.json")
 
 
 def _names(settings: BaseSettings) -> tuple[str, str]:

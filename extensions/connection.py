@@ -131,10 +131,11 @@ def identity(settings: BaseSettings) -> str:
     """
     url = settings.get("REDIS_URL")
     if not url:
-        return str(Path(settings.get("EMBEDDED_REDIS_DIR") or ".scrapy/redis").absolute())
+        return str(Path(settings.get("EMBEDDED_REDIS_DIR") or ".scrapy/redis").resolve())
     try:
         named = parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has no types for it
-        place = {**named, **settings.getdict("REDIS_PARAMS", {})}
+        # As redis-py does it: what the URL says, it says.
+        place = {**settings.getdict("REDIS_PARAMS", {}), **named}
     except ValueError:
         raise ValueError(_NO_URL) from None
     database = place.get("db") or 0

@@ -39,6 +39,8 @@ _OPEN = ".open"
 _SUFFIX = ".jsonl.zst"
 _DAMAGED = ".damaged"
 """Ending of the copy that is kept of a segment as it was found."""
+_PAUSES = (0.02, 0.0)
+"""Seconds between two tries to take a file's lock."""
 _NAME = re.compile(r".+-([0-9A-HJKMNP-TV-Z]{26})\.jsonl\.zst(?:\.open)?")
 """What a segment's file is called; other files in the folder are somebody else's."""
 
@@ -265,13 +267,18 @@ def segment_files(folder: Path) -> list[Path]:
 
 def left_behind(folder: Path) -> list[Path]:
     """List the segments in a spool that no process holds."""
-    found = []
-    for path in segment_files(folder):
-        if file := _open(path):
-            with file:
-                if _is_ours(file, path):
-                    found.append(path)
-    return found
+    return [path for path in segment_files(folder) if not _is_held(path)]
+
+
+def _is_held(path: Path) -> bool:
+    """Tell whether a process has a segment's lock; whoever else looks is none."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return not is_at(file, path)
+    return True
 
 
 def key_of(path: Path) -> str:
@@ -356,8 +363,12 @@ def _open(path: Path) -> BinaryIO | None:
 
 def _is_ours(file: BinaryIO, path: Path) -> bool:
     """Take the file's lock; False when a living process has it, or had it and moved the file."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return is_at(file, path)
+    for pause in _PAUSES:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            # Somebody may only have looked whether it is held.
+            time.sleep(pause)
+        else:
+            return is_at(file, path)
+    return False

@@ -101,7 +101,7 @@ def _folder(url: str) -> Path:
 
 
 def storage_identity(settings: BaseSettings) -> str:
-    """Name the store of the settings: what has another name, is another store.
+    """Name the store of the settings, without a password: what has another name, is another.
 
     Raises:
         ValueError: as `storage_from_settings` says.
@@ -110,9 +110,10 @@ def storage_identity(settings: BaseSettings) -> str:
     url = (settings.get("ARCHIVE_URL") or "").strip()
     if match := _BUCKET.fullmatch(url):
         endpoint = (settings.get("AWS_ENDPOINT_URL") or "").rstrip("/")
+        endpoint = re.sub(r"(//)[^/]*@", r"\1", endpoint)
         bucket = f"s3://{match[1]}/{(match[2] or '').strip('/')}".rstrip("/")
         return f"{bucket} at {endpoint}" if endpoint else bucket
-    return str(_folder(url).absolute())
+    return str(_folder(url).resolve())
 
 
 def is_bucket(settings: BaseSettings) -> bool:

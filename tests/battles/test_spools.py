@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import fcntl
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from scrapy.settings import Settings
 
 from battles.spools import Left, left_by_others, spool_folder, write_note
-from extensions.spool import Spool
+from extensions.spool import Spool, left_behind
 from extensions.storage import FolderStorage
 
 SAME = {"ARCHIVE_URL": "data", "REDIS_URL": "redis://host/0", "SPOOL_DIR": "spool"}
@@ -66,7 +68,7 @@ def test_a_note_says_whose_a_spool_is_and_no_password(tmp_path):
 
     write_note(settings)
 
-    [note] = (tmp_path / "spool").iterdir()
+    [note] = (tmp_path / "spool").glob("*.json")
     assert note.name == f"{spool_folder(settings).name}.json"
     assert json.loads(note.read_text()) == {
         "archive": str(tmp_path / "data"),
@@ -94,6 +96,56 @@ def test_what_others_left_is_found_and_what_they_hold_is_not(tmp_path):
     assert list(left_by_others(ours)) == [
         Left(1, spool_folder(theirs), str(tmp_path / "data"), "theirs in host:6379/0")
     ]
+
+
+def test_an_archive_has_one_spool_whatever_leads_to_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+
+    ways = ["data", "link", "data/../data", str(tmp_path / "data")]
+    assert len({folder_of(ARCHIVE_URL=way) for way in ways}) == 1
+
+
+def test_no_password_of_the_store_is_noted(tmp_path):
+    endpoint = "https://key:secret@s3.example"
+    settings = settings_of(tmp_path, ARCHIVE_URL="s3://bucket/p", AWS_ENDPOINT_URL=endpoint)
+
+    write_note(settings)
+
+    [note] = (tmp_path / "spool").glob("*.json")
+    assert json.loads(note.read_text())["archive"] == "s3://bucket/p at https://s3.example"
+
+
+def test_workers_that_start_at_one_time_write_one_note(tmp_path):
+    settings = settings_of(tmp_path)
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(50):
+            list(pool.map(write_note, [settings] * 8))
+            if number % 2:
+                next((tmp_path / "spool").glob("*.json")).unlink()
+
+    assert sorted(path.suffix for path in (tmp_path / "spool").iterdir()) in (["", ".json"], [""])
+
+
+def test_a_folder_with_a_notes_name_is_passed_over(tmp_path):
+    (tmp_path / "spool" / "x.json").mkdir(parents=True)
+
+    assert list(left_by_others(settings_of(tmp_path))) == []
+
+
+def test_who_counts_what_others_left_does_not_keep_them_from_it(tmp_path):
+    settings = settings_of(tmp_path)
+    spool = leave(settings)
+    spool._current.close()
+    path = spool._current.path
+
+    with path.open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        found = left_behind(path.parent)
+
+    assert found == [path]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}"])

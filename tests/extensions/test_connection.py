@@ -319,6 +319,7 @@ def test_who_may_not_ask_is_told_nothing(memory):
         ({"REDIS_URL": f"rediss://user:{SECRET}@host:6380/2"}, "host:6380/2"),
         ({"REDIS_URL": "unix:///run/redis.sock?db=3"}, "/run/redis.sock/3"),
         ({"REDIS_URL": "redis://host", "REDIS_PARAMS": {"db": 4}}, "host:6379/4"),
+        ({"REDIS_URL": "redis://host/1", "REDIS_PARAMS": {"db": 4}}, "host:6379/1"),
         ({"EMBEDDED_REDIS_DIR": "/var/lib/redis"}, "/var/lib/redis"),
     ],
 )
