@@ -45,6 +45,10 @@ class CorpusError(Exception):
     """Raised when the archive is not what its index says."""
 
 
+class NewerSegmentError(CorpusError):
+    """Raised when a segment is of a later version than this program's."""
+
+
 class Corpus:
     """An archive: the segments and the index over them."""
 
@@ -286,13 +290,13 @@ def _salvage(key: str, data: bytes) -> Salvage:
     """Read what is whole in a segment.
 
     Raises:
-        CorpusError: a later version wrote it.
+        NewerSegmentError: a later version wrote it.
 
     """
     try:
         return salvage(data)
     except NewerVersionError as error:
-        raise CorpusError(f"{key}: {error}") from None
+        raise NewerSegmentError(f"{key}: {error}") from None
 
 
 def tombstone_key(battle_id: str, at: int) -> str:

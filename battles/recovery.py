@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import LockError
 from scrapy import signals
+from scrapy.exceptions import CloseSpider
 
-from battles.corpus import Corpus, CorpusError
+from battles.corpus import Corpus, CorpusError, NewerSegmentError
 from battles.index import BattleIndex, Entry
 from battles.pipelines.archive import spool_from_settings
 from battles.records import decode
@@ -128,7 +129,11 @@ class IndexRecovery:
         return recovery
 
     async def spider_opened(self) -> None:
-        await self._recover(spooled=False, tries=1)
+        try:
+            await self._recover(spooled=False, tries=1)
+        except NewerSegmentError as error:
+            logger.error("%s", error)  # noqa: TRY400 -- the line says it all
+            raise CloseSpider("newer_version") from None
 
     async def data_lost(self) -> None:
         """Bring back what the archive holds, before the spider begins anew."""
@@ -138,6 +143,8 @@ class IndexRecovery:
         for n in range(tries):
             try:
                 await asyncio.to_thread(self._make_whole, spooled=spooled)
+            except NewerSegmentError:
+                raise
             except (StorageError, CorpusError) as error:
                 logger.error("The index may lack battles, which are fetched again: %s", error)  # noqa: TRY400 -- the line says it all
                 if n < tries - 1:

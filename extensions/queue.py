@@ -308,7 +308,13 @@ class RequestQueue:
         return {worker: reason for worker, (reason, at) in notes.items() if at > oldest}
 
     def purge(self) -> int:
-        """Throw everything away, dead letters and what was seen too; return how many keys."""
+        """Throw everything away, dead letters and what was seen too; return how many keys.
+
+        Raises:
+            NewerVersionError: the queue is of a later version; nothing was changed.
+
+        """
+        self.check_version()
         # In one step: what a worker commits meanwhile is thrown away as a whole, or not at all.
         families = cast("set[bytes]", self._redis.smembers(self._keys.families))
         named = [self._keys.family(name.decode()) for name in families]

@@ -277,7 +277,7 @@ def _find_trailer(rest: bytes) -> tuple[int, int | None]:
     try:
         about = json.loads(text)
         counted, version = about["records"], about.get("version", SEGMENT_VERSION)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return len(rest), None
     if not (isinstance(counted, int) and isinstance(version, int)):
         return len(rest), None

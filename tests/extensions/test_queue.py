@@ -812,3 +812,14 @@ def test_a_queue_is_renounced_once_by_all_who_notice(worker):
     bob.renounce()
 
     assert ann.status().left == 1
+
+
+def test_a_queue_of_a_later_version_is_not_thrown_away(queue, redis):
+    queue.commit([add()])
+    redis.hset(KEYS.about, "version", 2)
+    before = contents(redis)
+
+    with pytest.raises(NewerVersionError):
+        queue.purge()
+
+    assert contents(redis) == before

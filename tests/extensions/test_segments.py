@@ -439,7 +439,9 @@ def test_a_segment_of_a_later_version_is_refused(whole):
 
 
 @pytest.mark.parametrize(
-    "text", [b"[]", b'{"records": "12"}', b'{"records": 12, "version": "x"}', b"{"]
+    "text",
+    [b"[]", b'{"records": "12"}', b'{"records": 12, "version": "x"}', b"{", b"[" * 100_000],
+    ids=["a list", "text", "another version", "torn", "deep"],
 )
 def test_a_trailer_of_something_else_is_none(whole, text):
     head = trailer(12)[:4] + len(text).to_bytes(4, "little")

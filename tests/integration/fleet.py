@@ -122,6 +122,7 @@ class Fleet:
             "ARCHIVE_URL": str(self.folder / "data"),
             "SHOWDOWN_REPLAY_URL": self.site.address,
             "SCRAPY_SETTINGS_MODULE": "battles.settings",
+            "PYTHONPATH": "",
             **self.places,
         }
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from extensions.segments import trailer
 from tests.integration.environments import Environment, run
-from tests.integration.fleet import Blows, is_complete, seeded, strike, tell
+from tests.integration.fleet import PATIENCE, Blows, is_complete, seeded, strike, tell
 
 EARLIER = "9e89bdf0e5b4812fd0b6f8205dbef0fb6c434892"
 BATTLES, KILLS = 3000, 10
@@ -58,3 +59,22 @@ def test_two_versions_work_together_and_lose_nothing(fleet_of, earlier, capsys):
     tell(capsys, f"{KILLS} kills; {len(ours)} of {len(begun)} workers were of this version")
     assert 0 < len(ours) < len(begun)
     is_complete(fleet, BATTLES, imbalances)
+
+
+def test_a_segment_of_a_later_version_that_the_index_lacks_ends_a_crawl(fleet_of):
+    fleet = fleet_of("--battles", "40")
+    fleet.crawl()
+    [path] = (fleet.folder / "data").rglob("*.zst")
+    text = b'{"records": 40, "version": 2}'
+    whole = path.read_bytes().removesuffix(trailer(40))
+    path.write_bytes(whole + trailer(40)[:4] + len(text).to_bytes(4, "little") + text)
+    fleet.client().flushall()
+    asked = len(fleet.site.requests())
+
+    worker = fleet.start()
+
+    assert worker.wait(PATIENCE) == 1
+    log = worker.log.read_text()
+    assert "a segment is of version 2, and this worker knows up to 1: upgrade it" in log
+    assert "Traceback" not in log
+    assert len(fleet.site.requests()) == asked
