@@ -74,7 +74,7 @@ def test_what_was_saved_again_or_taken_back_is_noticed_by_a_sweep(fleet_of):
     public = sorted(public_ids(battles=120))
     deleted, hidden, rated, *_ = public
     fleet.start("follow=1")
-    wait_until(lambda: len(fleet.site.fetched()) >= 120)
+    wait_until(lambda: len(fleet.corpus().index) == 120)
 
     fleet.site.delete(deleted)
     fleet.site.save(hidden, private=2)
