@@ -5,13 +5,20 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from scrapy import FormRequest, Request, Spider
 from scrapy.http.request import NO_CALLBACK
 from scrapy.spiders import CrawlSpider
 
-from extensions.request_fields import LARGEST, DecodeError, EncodeError, decode, encode
+from extensions.request_fields import (
+    LARGEST,
+    DecodeError,
+    EncodeError,
+    NewerEntryError,
+    decode,
+    encode,
+)
 from tests.conftest import examples
 
 URL = "http://site/page"
@@ -413,10 +420,11 @@ plausible = json_values | members | texts.map(str.encode) | st.binary(max_size=4
 
 @settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(known | st.binary(max_size=10), plausible, max_size=8))
+@example({b"v": b"2"})
 def test_whatever_an_entry_holds_it_is_a_request_or_a_clear_error(entry):
     entry = {b"url": URL.encode(), **entry}
 
-    with suppress(DecodeError):
+    with suppress(DecodeError, NewerEntryError):
         request = decode(entry, SPIDER)
 
         # What could be read can be written, so that it can be tried again.
