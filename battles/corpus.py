@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
     from battles.items import Battle
-    from extensions.segments import Salvage
+    from extensions.segments import Frame, Salvage
 
 logger = logging.getLogger(__name__)
 
@@ -200,7 +200,7 @@ class Corpus:
             yield self._index_segment(key, self.storage.read_all(key))
 
     def _index_segment(self, key: str, data: bytes) -> tuple[str, int]:
-        entries, strange = _entries(key, _salvage(key, data))
+        entries, strange = entries_of(key, _salvage(key, data).frames)
         for error in strange:
             logger.error("%s: %s", key, error)
         self.index.add(entries)
@@ -209,7 +209,7 @@ class Corpus:
     def _read_into(self, rebuild: Rebuild, damaged: list[str]) -> Iterator[tuple[str, int]]:
         done = set()
         for key, found, is_stored in self.segments():
-            entries, strange = _entries(key, found)
+            entries, strange = entries_of(key, found.frames)
             if found.is_damaged or (is_stored and not found.is_whole):
                 damaged.append(f"{key}: {found}")
             damaged += [f"{key}: {error}" for error in strange]
@@ -304,10 +304,10 @@ def tombstone_key(battle_id: str, at: int) -> str:
     return f"{_TOMBSTONES}{battle_id}@{at}.json"
 
 
-def _entries(key: str, found: Salvage) -> tuple[list[Entry], list[ValueError]]:
+def entries_of(key: str, frames: Iterable[Frame]) -> tuple[list[Entry], list[ValueError]]:
     """Build the index entries of a segment's battles; say which lines are none."""
     entries, strange = [], []
-    for frame in found.frames:
+    for frame in frames:
         for n, line in enumerate(frame.lines):
             try:
                 location = Location(key, frame.offset, frame.length, n)

@@ -11,10 +11,9 @@ from redis.exceptions import LockError
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
-from battles.corpus import Corpus, CorpusError, NewerSegmentError
-from battles.index import BattleIndex, Entry
+from battles.corpus import Corpus, CorpusError, NewerSegmentError, entries_of
+from battles.index import BattleIndex
 from battles.pipelines.archive import spool_from_settings
-from battles.records import decode
 from battles.spools import left_by_others, spool_folder, spool_root
 from extensions.signals import data_lost
 from extensions.spool import left_behind
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
     from scrapy.statscollectors import StatsCollector
 
+    from battles.index import Entry
     from extensions.spool import Recovered
 
 logger = logging.getLogger(__name__)
@@ -182,10 +182,7 @@ class IndexRecovery:
 
 def entries(recovered: Recovered) -> list[Entry]:
     """Build the index entries of a segment's battles; what is no battle is told and passed over."""
-    found = []
-    for line, location in recovered.lines():
-        try:
-            found.append(Entry.of(decode(line), location))
-        except ValueError as error:
-            logger.error("%s: %s", recovered.key, error)  # noqa: TRY400 -- the line says it all
+    found, strange = entries_of(recovered.key, recovered.frames)
+    for error in strange:
+        logger.error("%s: %s", recovered.key, error)
     return found

@@ -320,7 +320,8 @@ def _covered(walk: Walk, page: SearchPage) -> Covered | None:
         return None
     # Of the last second the rest may be on the next page, which begins with it again.
     since = page.oldest + 1 if page.has_more else (walk.since or 0)
-    until = page.newest + 1
+    # What was uploaded before the sweep was due would be on its first page, were it still public.
+    until = max(page.newest + 1, walk.look or 0)
     if walk.before is not None:
         until = walk.before + (0 if walk.is_filtered else 1)
     ids, oldest = frozenset(row.id for row in page.rows), walk.since or 0
