@@ -22,7 +22,7 @@ from extensions.keys import LANES
 from extensions.queue import Add
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from extensions.queue import Leased, Operation, RequestQueue, State, Status
 
@@ -61,6 +61,10 @@ class _Parcel:
     """Whether there is nothing to do here, so that what is left decides if the crawl goes on."""
     blocked: str | None = None
     """To tell why nothing new is begun, or with an empty text that it is; None: nothing to tell."""
+    unbegun: list[Leased] = field(default_factory=list)
+    """Leases to end: others are to take these."""
+    closed: Mapping[str, float] = field(default_factory=dict)
+    """Hosts that are not to be asked now, and for how many seconds."""
 
 
 @dataclass(slots=True)
@@ -126,6 +130,9 @@ class EngineSide(Protocol):
     def held(self) -> Sequence[Leased]:
         """Return what the engine works on."""
 
+    def closed_hosts(self) -> Mapping[str, float]:
+        """Return the hosts that must not be asked now, and for how many seconds."""
+
     def wake(self) -> None:
         """Have the engine look for work now."""
 
@@ -171,14 +178,14 @@ class Exchange:
         self._engine = engine
         self._clock = clock
         self._outbox = _Outbox()
+        self._unbegun: list[Leased] = []
         self._epoch = ""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._evictions = _Evictions()
         self._renewed_at = self._looked_at = self._reclaimed_at = self._watched_at = 0.0
         self._handed: deque[float] = deque(maxlen=prefetch)
-        self._failures = 0
-        self._is_leaving = False
+        self._failures, self._is_leaving = 0, False
 
     def start(self) -> None:
         self._epoch = self._queue.epoch
@@ -199,6 +206,12 @@ class Exchange:
             self._news.set()
         return self.inbox.popleft()
 
+    def give_back(self) -> None:
+        """Have others take what was leased and not begun."""
+        self._unbegun += self.inbox
+        self.inbox.clear()
+        self._news.set()
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits here, in either direction."""
@@ -217,7 +230,7 @@ class Exchange:
                 logger.error("Redis is away: %d leases are left to run out", len(self.inbox))
                 return
         # Only now: what the engine gave back last came in with what is finished.
-        unbegun, self.inbox = list(self.inbox), deque()
+        unbegun, self.inbox = [*self._unbegun, *self.inbox], deque()
         await asyncio.to_thread(self._give_back, unbegun)
 
     def _give_back(self, unbegun: list[Leased]) -> None:
@@ -256,6 +269,7 @@ class Exchange:
         look = self._is_due("_looked_at", _LOOK if is_idle else _LOOK_ALONG, now)
         is_renewal = self._is_due("_renewed_at", self._renew_every, now)
         is_news = self.blocked != self._told or (is_renewal and self.blocked)
+        unbegun, self._unbegun = self._unbegun, []
         return _Parcel(
             operations=operations,
             number=number,
@@ -266,6 +280,8 @@ class Exchange:
             look=look,
             watch=self._is_due("_watched_at", _WATCH, now),
             is_idle=is_idle,
+            unbegun=unbegun,
+            closed=self._engine.closed_hosts(),
         )
 
     def _last_parcel(self) -> _Parcel:
@@ -335,12 +351,14 @@ class Exchange:
         if parcel.watch and self._evictions.are_news(self._queue.evicted_keys()):
             self._queue.renounce()
         reply.lost = self._queue.renew(parcel.held)
+        if parcel.unbegun:
+            self._queue.give_back(parcel.unbegun)
         if parcel.blocked is not None:
             self._queue.block(parcel.blocked)
             self._told = parcel.blocked
         if self._is_leaving:
             return reply
-        reply.state, reply.leased = self._queue.lease(parcel.wanted)
+        reply.state, reply.leased = self._queue.lease(parcel.wanted, parcel.closed)
         if parcel.reclaim and reply.state != "paused":
             reclaimed = self._queue.reclaim(parcel.wanted)
             reply.reclaimed = len(reclaimed)

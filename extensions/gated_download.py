@@ -42,14 +42,16 @@ class GatedDownloadHandler(BaseDownloadHandler):
     async def download_request(self, request: Request) -> Response:
         if self._throttle is None:
             return await self.fetch(request)
-        turn = await self._throttle.turn(request.url)
+        may_pass = bool(request.meta.get("is_own_probe"))
+        turn = await self._throttle.turn(request.url, may_pass=may_pass)
         if turn.is_probe and self._breaker is not None:
             request.meta["alive"] = partial(self._breaker.is_alive, turn)
+        began = time.monotonic()
         try:
             response = await self.fetch(request)
         except OUTAGES as error:
             if self._breaker is not None:
-                await self._breaker.failed(turn, request, type(error).__name__)
+                await self._breaker.failed(turn, request, error, took=time.monotonic() - began)
             raise
         finally:
             request.meta.pop("alive", None)
@@ -69,7 +71,8 @@ class GatedDownloadHandler(BaseDownloadHandler):
             # "Now" is no answer to who has just asked too often.
             seconds = None if seconds is None else max(_LEAST, seconds)
             said = "" if seconds is None else f", Retry-After {seconds:.0f} s"
-            await throttle.hold(turn.host, f"HTTP {response.status}{said}", seconds)
+            reason = f"HTTP {response.status}{said}"
+            await throttle.hold(turn.host, reason, seconds, is_probe=turn.is_probe)
         elif self._breaker is None:
             return
         elif wrong := what_is_wrong(response):

@@ -29,6 +29,10 @@ _PROBED = 2
 _SHOWN_SECONDS = 60
 _BUCKET = 10
 """Seconds in which begun requests are counted together; acquire.lua knows it, too."""
+_RING = 7
+"""So many of these are kept; acquire.lua knows it, too."""
+TOLD_AFTER = 1.0
+"""Seconds after which workers tell of what went well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +70,9 @@ class Policy:
     """When a circuit breaker trips, and for how long."""
 
     errors: int = 10
-    """That many within the window; 0 for any number."""
+    """That many within the window, or in a row without a success between them; 0: any number."""
+    floor: float = 0.2
+    """Errors within the window count only from this share of what was asked."""
     window: float = 60.0
     """Seconds."""
     share: float = 0.5
@@ -79,7 +85,21 @@ class Policy:
     """Seconds; where doubling stops."""
 
 
-Change = Literal["tripped", "closed", ""]
+Change = Literal["tripped", "closed", "alone", "unsure", ""]
+"""What a report changed. `alone`: only the worker that told it fails, and it should look to itself.
+`unsure`: it should wait a moment until the others have told how they do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the fleet makes of a report."""
+
+    held: float
+    """Seconds until the host's gate opens."""
+    change: Change
+    calls: int = 0
+    """Requests of all workers within the window."""
+    failures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +127,24 @@ class Hosts:
     """What the fleet shares; every method may be called from any thread."""
 
     def __init__(
-        self, redis: Redis, namespace: str, *, clock: Callable[[], float] | None = None
+        self,
+        redis: Redis,
+        namespace: str,
+        *,
+        worker: str = "",
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        """Take a clock in seconds (None: that of the server)."""
+        """Take the worker's name, and a clock in seconds (None: that of the server)."""
         self.keys = HostKeys(namespace)
+        self.news = self.keys.news(database_of(redis))
+        """The channel on which all changes are told."""
         self._redis = redis
+        self._worker = worker
         self._clock = clock
-        self._acquire = Script(redis, "extensions", "acquire")
-        self._hold = Script(redis, "extensions", "hold")
-        self._report = Script(redis, "extensions", "report")
+        self._acquire = Script(redis, "extensions", "acquire", after=("gate",))
+        self._gates = Script(redis, "extensions", "gates", after=("gate",))
+        self._hold = Script(redis, "extensions", "hold", after=("gate",))
+        self._report = Script(redis, "extensions", "report", after=("gate",))
 
     def acquire(
         self,
@@ -149,47 +178,58 @@ class Hosts:
         )
 
     def hold(
-        self, host: str, reason: str, *, asked: float | None, default: float, longest: float
+        self,
+        host: str,
+        reason: str,
+        *,
+        asked: float | None,
+        default: float,
+        longest: float,
+        is_probe: bool = False,
     ) -> float:
         """Close a host's gate for as long as it asked, or else for `default` seconds.
 
         The default doubles while the host goes on refusing. Returns the seconds until it opens.
         """
         asked_for = "" if asked is None else _micro(asked)
-        names = self.keys
+        names, spans = self.keys, [_micro(default), _micro(longest)]
         _, held = self._hold(
             [names.gates, names.host(host), names.hosts],
-            [self._now(), host, reason, asked_for, _micro(default), _micro(longest), names.news],
+            [self._now(), host, reason, asked_for, *spans, self.news, int(is_probe)],
         )
         return float(held / _MICRO)
 
-    def report(
+    def report(  # noqa: PLR0913 -- each is counted by itself
         self,
         host: str,
         policy: Policy,
         *,
         successes: int = 0,
         failures: int = 0,
+        took: float = 0.0,
         is_probe: bool = False,
         reason: str = "",
-    ) -> tuple[float, Change]:
-        """Tell how requests went; return the seconds until the gate opens, and what changed."""
+    ) -> Verdict:
+        """Tell how requests went, and that what failed took so many seconds to fail."""
         names = self.keys
-        rules = [policy.errors, _micro(policy.window), policy.share, policy.minimum]
-        holds = [_micro(policy.hold), _micro(policy.hold_max)]
-        counts = [successes, failures, int(is_probe)]
-        _, held, change = self._report(
+        counts = [successes, failures, _micro(took), int(is_probe)]
+        rules = [policy.errors, policy.floor, _micro(policy.window), policy.share, policy.minimum]
+        spans = [_micro(policy.hold), _micro(policy.hold_max), _micro(TOLD_AFTER * 1.1)]
+        _, held, change, calls, errors = self._report(
             [names.gates, names.host(host), names.hosts],
-            [self._now(), host, *counts, *rules, *holds, reason, names.news],
+            [self._now(), host, self.news, self._worker, *counts, reason, *rules, *spans],
         )
-        return held / _MICRO, cast("Change", change.decode())
+        return Verdict(held / _MICRO, cast("Change", change.decode()), calls, errors)
 
     def gates(self) -> dict[str, float]:
-        """Return the seconds until each closed gate opens."""
-        gates = cast("dict[bytes, bytes]", self._redis.hgetall(self.keys.gates))
-        now = self._time()
-        left = {host.decode(): int(until) / _MICRO - now for host, until in gates.items()}
-        return {host: seconds for host, seconds in left.items() if seconds > 0}
+        """Return the seconds until each gate opens; 0 for one whose time is over."""
+        flat = self._gates([self.keys.gates], [self._now()])
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {host.decode(): micros / _MICRO for host, micros in pairs}
+
+    def is_broken(self, host: str) -> bool:
+        """Tell whether the breaker of a host is open, or half-open."""
+        return bool(self._redis.hexists(self.keys.host(host), "breaker"))
 
     def changed(self) -> set[str]:
         """Name the hosts whose limit is not only in the settings."""
@@ -223,7 +263,7 @@ class Hosts:
         key = self.keys.host(host)
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(self.keys.gates, host)
-            pipeline.hdel(key, "breaker", "trips", "refusals", "calls")
+            pipeline.hdel(key, "breaker", "trips", "refusals", "calls", "wished")
             self._announce(pipeline, host, 0)
             pipeline.execute()
 
@@ -252,7 +292,7 @@ class Hosts:
     def _announce(self, pipeline: Redis, host: str, held: int | None) -> None:
         """Tell all workers the microseconds until a gate opens; None: its limit changed."""
         pipeline.sadd(self.keys.hosts, host)
-        pipeline.publish(self.keys.news, json.dumps([host, held]))
+        pipeline.publish(self.news, json.dumps([host, held]))
 
     def _now(self) -> str:
         return "" if self._clock is None else str(_micro(self._clock()))
@@ -262,6 +302,11 @@ class Hosts:
             return self._clock()
         seconds, micros = self._redis.time()
         return seconds + micros / _MICRO
+
+
+def database_of(redis: Redis) -> int:
+    """Return the number of the database that a client uses."""
+    return int(redis.connection_pool.connection_kwargs.get("db") or 0)
 
 
 def host_of(url: str) -> str:
@@ -279,8 +324,9 @@ def host_of(url: str) -> str:
 def _begun(fields: Mapping[str, str], now: float) -> int:
     """Count the requests of the last minute, to the nearest bucket."""
     first = int((now - _SHOWN_SECONDS) // _BUCKET) + 1
-    buckets = range(first, first + _SHOWN_SECONDS // _BUCKET)
-    return sum(int(fields.get(f"begun:{bucket}", 0)) for bucket in buckets)
+    counted = (fields.get(f"begun:{slot}", "").split(" ") for slot in range(_RING))
+    numbers = {int(one[0]): int(one[1]) for one in counted if len(one) > 1}
+    return sum(numbers.get(bucket, 0) for bucket in range(first, first + _RING - 1))
 
 
 def _micro(seconds: float) -> int:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, cast
 
 from extensions.keys import LANES, QueueKeys
 from extensions.queue import GROUP
@@ -18,6 +17,9 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _AT_ONCE = 1000
+_SHOWN = {"lanes": "queued"}
+_AUTHORITY = re.compile(r"[^:/]+://([^/?#]*)")
+"""As host.lua takes it from an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +39,43 @@ def find(redis: Redis, namespace: str, is_wanted: Callable[[str], bool]) -> list
     return [entry for entry in _entries(redis, QueueKeys(namespace)) if is_wanted(entry.url)]
 
 
-def hosts(redis: Redis, namespace: str, *, limit: int = 100_000) -> dict[str, Counter[str]]:
-    """Count requests by host and place, among the first `limit`."""
+def hosts(redis: Redis, namespace: str) -> dict[str, Counter[str]]:
+    """Count the requests for each host by place: `queued`, `leased`, `delayed` or `dead`."""
+    keys = QueueKeys(namespace)
     counts: dict[str, Counter[str]] = {}
-    for entry in islice(_entries(redis, QueueKeys(namespace)), limit):
-        counts.setdefault(_host(entry.url), Counter())[entry.where] += 1
+    for field, number in cast("dict[bytes, bytes]", redis.hgetall(keys.hosts)).items():
+        where, _, host = field.decode(errors="replace").partition(" ")
+        counts.setdefault(host, Counter())[_SHOWN.get(where, where)] += int(number)
+    for host, held in _leased(redis, keys).items():
+        places = counts.setdefault(host, Counter())
+        places["leased"] += held
+        places["queued"] -= held
+    return {host: +places for host, places in counts.items() if +places}
+
+
+def _leased(redis: Any, keys: QueueKeys) -> Counter[str]:  # noqa: ANN401 -- redis-py's types say less than Redis does
+    """Count what is leased by host: never more than all workers hold."""
+    counts: Counter[str] = Counter()
+    for key in keys.lanes:
+        start = "-"
+        while pending := redis.xpending_range(key, GROUP, start, "+", _AT_ONCE):
+            with redis.pipeline(transaction=False) as pipeline:
+                for one in pending:
+                    pipeline.xrange(key, one["message_id"], one["message_id"])
+                entries = [entry for found in pipeline.execute() for entry in found]
+            counts.update(_host(_text(fields.get(b"url", b""))) for _, fields in entries)
+            start = f"({pending[-1]['message_id'].decode()}"
     return counts
 
 
 def _host(url: str) -> str:
-    try:
-        return urlsplit(url).netloc or "?"
-    except ValueError:
-        return "?"
+    """Return the host that the scripts count a request for; `?` when they see none."""
+    match = _AUTHORITY.match(url)
+    return match[1].rpartition("@")[2].lower() if match else "?"
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")
 
 
 def _entries(redis: Redis, keys: QueueKeys) -> Iterator[Found]:

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 SEEN_BUCKETS = 8192
 """At a million requests 122 a bucket: Redis keeps sets of up to 512 integers as plain arrays."""
+
+
+def tagged(namespace: str) -> str:
+    """Put the first part of a namespace into braces: a cluster keeps its keys together then.
+
+    >>> tagged("replays:queue"), tagged("{mine}:queue")
+    ('{replays}:queue', '{mine}:queue')
+    """
+    if re.search(r"\{[^}]+\}", namespace):
+        return namespace
+    first, colon, rest = namespace.partition(":")
+    return f"{{{first}}}{colon}{rest}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,7 @@ class QueueKeys:
 
     @property
     def hosts(self) -> str:
-        """Set of the hosts that requests were ever for."""
+        """Hash of `WHERE HOST` → how many requests are in `lanes`, `delayed` or `dead`."""
         return f"{self.namespace}:hosts"
 
     @property
@@ -96,27 +109,33 @@ class HostKeys:
     namespace: str = "throttle"
 
     @property
+    def _prefix(self) -> str:
+        return tagged(self.namespace)
+
+    @property
     def gates(self) -> str:
-        """Hash of a host → until when it is closed, in microseconds since the epoch."""
-        return f"{self.namespace}:gates"
+        """Hash of a host → until when it is closed, and for how long: microseconds, since 1970."""
+        return f"{self._prefix}:gates"
 
     @property
     def hosts(self) -> str:
         """Set of the names of all hosts."""
-        return f"{self.namespace}:hosts"
+        return f"{self._prefix}:hosts"
 
-    @property
-    def news(self) -> str:
-        """Channel of JSON `[host, microseconds until its gate opens or null, what changed]`."""
-        return f"{self.namespace}:news"
+    def news(self, database: int) -> str:
+        """Name a channel of JSON `[host, microseconds until its gate opens or null, what changed]`.
+
+        Channels know no databases: without its number, one would hear of the others'.
+        """
+        return f"{self._prefix}:news:{database}"
 
     def host(self, name: str) -> str:
         """Hash: when the next request is due, limits, breaker, refusals, requests begun."""
-        return f"{self.namespace}:host:{name}"
+        return f"{self._prefix}:host:{name}"
 
     def flight(self, name: str) -> str:
         """Sorted set of the numbers of requests on their way, scored by when to give them up."""
-        return f"{self.namespace}:flight:{name}"
+        return f"{self._prefix}:flight:{name}"
 
 
 LANES = ("discovery", "downloads", "backfill")

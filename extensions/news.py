@@ -82,6 +82,8 @@ class Listener:
                 message = channel.get_message(timeout=_LOOK)
                 if message is not None:
                     loop.call_soon_threadsafe(self._tell, message["data"])
+                    # Whoever said it: what Redis holds counts.
+                    caught_up_at = float("-inf")
 
     def _tell(self, data: bytes) -> None:
         try:

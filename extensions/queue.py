@@ -11,13 +11,13 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from redis.exceptions import RedisError
 
 from extensions.connection import evicted_keys
-from extensions.keys import LANES, SEEN_BUCKETS, HostKeys, QueueKeys
+from extensions.keys import LANES, SEEN_BUCKETS, QueueKeys
 from extensions.scripts import Script
 from extensions.versions import NewerVersionError
 
@@ -161,11 +161,11 @@ class RequestQueue:
         self.epoch = ""
         """Another one as soon as Redis has lost the queue."""
         self._open = Script(redis, "extensions", "open")
-        self._commit = Script(redis, "extensions", "commit")
-        self._lease_script = Script(redis, "extensions", "lease")
+        self._commit = Script(redis, "extensions", "commit", after=("host",))
+        self._lease_script = Script(redis, "extensions", "lease", after=("host",))
         self._renew = Script(redis, "extensions", "renew")
         self._status = Script(redis, "extensions", "status")
-        self._requeue = Script(redis, "extensions", "requeue")
+        self._requeue = Script(redis, "extensions", "requeue", after=("host",))
 
     def open(self) -> None:
         """Create what is not there, and forget workers that are long gone and hold nothing.
@@ -204,13 +204,21 @@ class RequestQueue:
         effects = self._commit(named, [GROUP, self._now(), number, _BATCH_KEPT, _FAMILY_KEPT, text])
         return [effect == 1 for effect in effects]
 
-    def lease(self, count: int) -> tuple[State, list[Leased]]:
-        """Lease up to so many requests, the most urgent first."""
+    def lease(
+        self, count: int, closed: Mapping[str, float] | None = None
+    ) -> tuple[State, list[Leased]]:
+        """Lease up to so many requests, the most urgent first.
+
+        None for the hosts that are closed for so many seconds: those wait until then, or for a
+        minute, and let others pass.
+        """
         keys = self._keys
-        named = [*keys.lanes, keys.delayed, keys.counts, keys.state, HostKeys().gates, keys.hosts]
-        state, entries, epoch = self._lease_script(
-            [*named, keys.about], [GROUP, self._worker, count, self._now(), self._high_water]
-        )
+        named = [*keys.lanes, keys.delayed, keys.counts, keys.state, keys.hosts, keys.about]
+        gates = [
+            part for host, left in (closed or {}).items() for part in (host, ceil(left * 1000))
+        ]
+        arguments = [GROUP, self._worker, count, self._now(), self._high_water, *gates]
+        state, entries, epoch = self._lease_script(named, arguments)
         self.epoch = epoch.decode() or self.epoch
         return _state(state), [_leased(lane, entry) for lane, entry in entries]
 
@@ -338,7 +346,7 @@ class RequestQueue:
 
     def _settle(self, how: str, numbers: Sequence[str]) -> list[str]:
         names = self._keys
-        keys = [*names.lanes, names.dead_letters, names.counts, names.watchers]
+        keys = [*names.lanes, names.dead_letters, names.counts, names.watchers, names.hosts]
         settled: list[str] = []
         for start in range(0, len(numbers), 500):
             chunk = numbers[start : start + 500]

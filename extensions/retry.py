@@ -101,7 +101,7 @@ def retry_later(
     when the host is left alone by now: then it is the host that failed.
     """
     throttle = spider.crawler.get_extension(Throttle)
-    if throttle and (held := throttle.held(request.url)):
+    if throttle and (held := throttle.held(request.url)) is not None:
         return put_off(request, spider, held)
     # Stats want a word, letters the whole reason.
     again = get_retry_request(request, spider=spider, reason=reason.partition(":")[0])

@@ -36,6 +36,7 @@ from extensions.request_fields import (
 from extensions.retry import retry_later
 from extensions.seen import Seen
 from extensions.signals import data_lost, leaving, nothing_waits, work_blocked
+from extensions.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -229,14 +230,19 @@ class Scheduler:
         if lease := request.meta.get("queue_lease"):
             lease.is_accounted = True
 
-    def work_blocked(self, reason: str, by: str = "") -> None:
-        """Begin nothing new as long as anybody has a reason for it; leases are kept."""
+    def work_blocked(self, reason: str, by: str = "", *, gives_back: bool = False) -> None:
+        """Begin nothing new as long as anybody has a reason for it.
+
+        Leases are kept, unless the reason is one that other workers do not have.
+        """
         was_blocked = bool(self._exchange.blocked)
         self._blocks[by] = reason
         reasons = "; ".join(filter(None, self._blocks.values()))
         if bool(reasons) != was_blocked:
             logger.warning("The crawl pauses: %s" if reasons else "The crawl goes on%s", reasons)
         self._exchange.blocked = reasons
+        if gives_back:
+            self._exchange.give_back()
         if not reasons:
             self.wake()
 
@@ -262,6 +268,11 @@ class Scheduler:
     def held(self) -> list[Leased]:
         """Return what the engine works on."""
         return [lease.leased for lease in self._leases.values()]
+
+    def closed_hosts(self) -> dict[str, float]:
+        """Return the hosts that must not be asked now, and for how many seconds."""
+        throttle = self._crawler.get_extension(Throttle)
+        return {} if throttle is None else throttle.closed()
 
     def wake(self) -> None:
         """Have the engine look for work now: its own heart beats every 5 s."""

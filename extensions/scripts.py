@@ -23,14 +23,19 @@ _TRIES = 4
 class Script:
     """The `lua/NAME.lua` of a package, loaded wherever the server does not know it yet.
 
+    It may begin with others of the same folder, which define what it calls.
+
     A server forgets scripts when it restarts, and after a failover the new primary never had them:
     they are not replicated since Redis 7.
     """
 
-    def __init__(self, redis: Redis, package: str, name: str) -> None:
+    def __init__(self, redis: Redis, package: str, name: str, *, after: Sequence[str] = ()) -> None:
         self._redis = redis
-        text = files(package).joinpath(f"lua/{name}.lua").read_text(encoding="utf-8")
-        self._script = redis.register_script(text)
+        folder = files(package).joinpath("lua")
+        texts = [
+            folder.joinpath(f"{one}.lua").read_text(encoding="utf-8") for one in (*after, name)
+        ]
+        self._script = redis.register_script("\n".join(texts))
 
     def __call__(self, keys: Sequence[Any], arguments: Sequence[Any]) -> Any:  # noqa: ANN401 -- whatever the script replies
         return self.run_each([(keys, arguments)])[0]

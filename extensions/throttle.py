@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -16,7 +19,6 @@ from scrapy.exceptions import IgnoreRequest
 from extensions.batch import Batcher
 from extensions.connection import connect
 from extensions.hosts import Hosts, Limit, host_of
-from extensions.keys import HostKeys
 from extensions.limits import limits_from_settings
 from extensions.news import Listener
 from extensions.signals import leaving
@@ -49,6 +51,8 @@ _AGAIN = 0.5
 """Seconds between two tries to reach a Redis that is away."""
 _CLOCK_KEPT = 30.0
 """Seconds for which a good comparison of clocks is better than a new, worse one."""
+_DRIFT = 0.005
+"""Seconds by which two clocks drift apart meanwhile at most; beyond that, one was set."""
 _LONGEST_HOLD = 86_400.0
 """Seconds; whatever a site asks for, it is asked again a day later."""
 _LONGEST_CRAWL_DELAY = 3600.0
@@ -80,9 +84,22 @@ class _Answer:
     """What one of several waiting requests is told."""
 
     grant: Grant
+    asked_at: float
+    """On the local clock, like the next."""
+    answered_at: float
     number: int = 0
-    at: float | None = None
-    """When to send it, on the local clock; None: not yet."""
+    time: float | None = None
+    """When to send it, on the server's clock; None: not yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Gate:
+    """A host's closed gate, as this worker knows it, on the local clock."""
+
+    until: float
+    """If that is over, Redis is asked."""
+    since: float
+    """What was asked before does not open it."""
 
 
 class Throttle:
@@ -110,11 +127,12 @@ class Throttle:
         longest: float = 180.0,
         user_agent: str = "*",
         namespace: str = "throttle",
+        worker: str = "",
         clock: Callable[[], float] = time.monotonic,
         server_clock: Callable[[], float] | None = None,
     ) -> None:
         """Take seconds: of a hold without a header, and that a request may take."""
-        self.hosts = Hosts(redis, namespace, clock=server_clock)
+        self.hosts = Hosts(redis, namespace, worker=worker, clock=server_clock)
         self.on_change: Callable[[str, str], None] | None = None
         """Told of a host whose breaker `tripped` or `closed`, whichever worker made it."""
         self._limits = limits
@@ -122,17 +140,19 @@ class Throttle:
         self._longest = longest
         self._user_agent = user_agent
         self._clock = clock
-        self._gates: dict[str, float] = {}
-        """Until when a host is closed, on the local clock; if that is over, Redis is asked."""
+        self._gates: dict[str, _Gate] = {}
+        self._paused: dict[str, tuple[float, str]] = {}
+        """Hosts that this worker leaves to the others: until when, on the local clock, and why."""
         self._changed: set[str] = set()
         """Hosts whose limit is not only in the settings."""
-        self._done: dict[str, list[int]] = {}
-        """Numbers of turns that are over, to give back with the next question."""
+        self._done = _Numbers()
+        """Of turns that are over, to give back with the next question."""
+        self._confirming: set[asyncio.Task[None]] = set()
         self._clocks = _Clocks()
         self._batch = Batcher(self._ask, size=_AT_ONCE, delay=0.0)
         self._leaving = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
-        self._news = Listener(redis, HostKeys(namespace).news, hear=self.hear, catch_up=self._learn)
+        self._news = Listener(redis, self.hosts.news, hear=self.hear, catch_up=self._learn)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> Throttle:
@@ -143,6 +163,7 @@ class Throttle:
             hold=settings.getfloat("THROTTLE_HOLD", 1800.0),
             longest=settings.getfloat("DOWNLOAD_TIMEOUT") + _AHEAD,
             user_agent=settings["USER_AGENT"],
+            worker=secrets.token_hex(4),
         )
         crawler.signals.connect(throttle.spider_opened, signals.spider_opened)
         crawler.signals.connect(throttle.robots_parsed, signals.robots_parsed)
@@ -169,27 +190,27 @@ class Throttle:
         """Have what waits for its turn go back to the queue: the crawl is ending."""
         self._leaving.set()
 
-    async def turn(self, url: str) -> Turn:
-        """Wait until a request may be sent.
+    async def turn(self, url: str, *, may_pass: bool = False) -> Turn:
+        """Wait until a request may be sent; one that may pass is sent also by a worker that pauses.
 
         Raises:
-            HeldError: the host is held, or the crawl is ending.
+            HeldError: the host is held, this worker leaves it alone, or the crawl is ending.
 
         """
         host, may_give_up = host_of(url), True
         while True:
-            self._check(host)
+            self._check(host, may_pass=may_pass)
             if not self._is_limited(host):
                 return Turn(host)
             answer = await self._submit(host)
             if answer is None:
                 await self._sleep(_AGAIN)
-            elif answer.at is None:
-                self._heed(host, answer.grant)
+            elif answer.time is None:
+                self._heed(host, answer)
                 await self._sleep(min(answer.grant.wait, _LOOK))
             else:
                 turn = Turn(host, is_probe=answer.grant.is_probe, number=answer.number)
-                if await self._comes(turn, answer.at, may_give_up=may_give_up):
+                if await self._comes(turn, self._local(answer), may_give_up, may_pass):
                     return turn
                 may_give_up = False
 
@@ -197,22 +218,44 @@ class Throttle:
         """Give a turn back when its request is done."""
         if not turn.number or not self._limits(turn.host).concurrency:
             return
-        self._done.setdefault(turn.host, []).append(turn.number)
+        self._done.add(turn.host, turn.number)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
 
-    def held(self, url: str) -> float:
-        """Return the seconds until a host's gate opens, as far as this worker knows."""
-        return self._held(host_of(url))
+    def held(self, url: str) -> float | None:
+        """Return the seconds until a host may be asked again; None when it may be asked now.
+
+        As far as this worker knows. 0 for a host that others can ask, and this worker cannot.
+        """
+        host = host_of(url)
+        if self._is_paused(host):
+            return self._pause_left(host)
+        return self._held(host) or None
+
+    def closed(self) -> dict[str, float]:
+        """Return the hosts whose gates are closed, and for how many seconds."""
+        left = {host: self._held(host) for host in self._gates}
+        return {host: seconds for host, seconds in left.items() if seconds > 0}
 
     def close_gate(self, host: str, seconds: float) -> None:
         """Close a gate for this worker; 0 opens it."""
         if seconds > 0:
-            self._gates[host] = self._clock() + seconds
+            now = self._clock()
+            self._gates[host] = _Gate(now + seconds, now)
         else:
             self._gates.pop(host, None)
 
-    async def hold(self, host: str, reason: str, asked: float | None) -> None:
+    def pause(self, host: str, reason: str, seconds: float = inf) -> None:
+        """Send nothing to a host from here, until `resume`; what was to be sent goes to others."""
+        self._paused[host] = (self._clock() + seconds, reason)
+
+    def resume(self, host: str) -> None:
+        """Send again what `pause` kept back."""
+        self._paused.pop(host, None)
+
+    async def hold(
+        self, host: str, reason: str, asked: float | None, *, is_probe: bool = False
+    ) -> None:
         """Close a host's gate for everybody, for the seconds it asked for, if it said so."""
         if self._held(host) == 0.0:
             logger.warning("%s is held: %s", host, reason)
@@ -224,25 +267,38 @@ class Throttle:
             asked=asked,
             default=self._hold,
             longest=_LONGEST_HOLD,
+            is_probe=is_probe,
         )
         if held is not None:
             self.close_gate(host, held)
 
     def hear(self, news: Any) -> None:  # noqa: ANN401 -- whatever came over the channel
-        """Take note of what any worker learned."""
+        """Take note of what any worker says that it learned; Redis is looked at afterwards.
+
+        A gate closes at once. That one opened, and what a breaker did, is not taken on trust.
+        """
         host, micros, *change = news
         if micros is None:
             self._changed.add(host)
-        else:
+        elif micros > 0:
             self.close_gate(host, micros / 1e6)
         if change and self.on_change is not None:
-            self.on_change(host, *change)
+            self._confirming.add(task := asyncio.create_task(self._confirm(host, *change)))
+            task.add_done_callback(self._confirming.discard)
+
+    async def _confirm(self, host: str, change: str) -> None:
+        try:
+            is_broken = await asyncio.to_thread(self.hosts.is_broken, host)
+        except (RedisError, OSError):
+            return
+        if is_broken == (change == "tripped") and self.on_change is not None:
+            self.on_change(host, change)
 
     async def _flush(self) -> None:
         """Give back turns that no question took along."""
-        while self._done:
+        while hosts := self._done.hosts():
             await asyncio.sleep(_FLUSH)
-            for host in list(self._done):
+            for host in hosts:
                 try:
                     await asyncio.to_thread(self._grant, host, 0)
                 except (RedisError, OSError):
@@ -251,50 +307,72 @@ class Throttle:
 
     def _learn(self) -> Callable[[], None]:
         """Run in a thread: read what was told before this worker listened."""
+        asked_at = self._clock()
         gates, changed = self.hosts.gates(), self.hosts.changed()
 
         def heed() -> None:
             self._changed |= changed
-            for host, until in list(self._gates.items()):
-                if host not in gates and until > self._clock():
+            for host, gate in list(self._gates.items()):
+                # Somebody opened it. One that Redis says is over stays: its clock may have been
+                # set, and ours says how long it was to be.
+                if host not in gates and asked_at > gate.since and gate.until > self._clock():
                     del self._gates[host]
             for host, seconds in gates.items():
-                self.close_gate(host, seconds)
+                known = self._gates.get(host)
+                if seconds > 0 and (known is None or asked_at > known.since):
+                    self._gates[host] = _Gate(self._clock() + seconds, asked_at)
 
         return heed
 
     def _held(self, host: str) -> float:
-        until = self._gates.get(host)
-        return 0.0 if until is None else max(0.0, until - self._clock())
+        gate = self._gates.get(host)
+        return 0.0 if gate is None else max(0.0, gate.until - self._clock())
 
-    def _check(self, host: str) -> None:
+    def _is_paused(self, host: str) -> bool:
+        if host in self._paused and self._paused[host][0] <= self._clock():
+            del self._paused[host]
+        return host in self._paused
+
+    def _pause_left(self, host: str) -> float:
+        until, _ = self._paused[host]
+        return max(0.0, until - self._clock()) if isfinite(until) else 0.0
+
+    def _check(self, host: str, *, may_pass: bool) -> None:
         if self._leaving.is_set() and self._is_limited(host):
             raise HeldError(host, 0.0, "the crawl is ending")
+        if self._is_paused(host) and not may_pass:
+            raise HeldError(host, self._pause_left(host), self._paused[host][1])
         if (seconds := self._held(host)) > 0:
             raise HeldError(host, seconds, "its gate is closed")
 
-    async def _comes(self, turn: Turn, at: float, *, may_give_up: bool) -> bool:
+    async def _comes(self, turn: Turn, at: float, may_give_up: bool, may_pass: bool) -> bool:  # noqa: FBT001 -- only `turn` calls it
         """Wait for a turn; one that is not used is given back."""
         is_used = False
         try:
             await self._sleep(at - self._clock())
             if not turn.is_probe:
-                self._check(turn.host)
+                self._check(turn.host, may_pass=may_pass)
             is_used = turn.is_probe or not may_give_up or self._clock() - at <= _LATE
         finally:
             if not is_used:
                 self.done(turn)
         return is_used
 
+    def _local(self, answer: _Answer) -> float:
+        """Return when to send a request on the local clock: never later than permits reach."""
+        assert answer.time is not None  # noqa: S101 -- there is a permit
+        return min(self._clocks.local(answer.time), answer.answered_at + _AHEAD)
+
     def _is_limited(self, host: str) -> bool:
         limit = self._limits(host)
         is_known = bool(limit.rate or limit.concurrency or host in self._changed)
         return is_known or host in self._gates
 
-    def _heed(self, host: str, grant: Grant) -> None:
-        """Take note of a closed gate, and that an open one needs no more questions."""
+    def _heed(self, host: str, answer: _Answer) -> None:
+        """Take note of a closed gate."""
+        grant = answer.grant
         if grant.held:
-            self.close_gate(host, grant.held)
+            self._gates[host] = _Gate(self._clock() + grant.held, answer.asked_at)
             seconds = min(grant.held, _PROBED) if grant.is_probed else grant.held
             raise HeldError(host, seconds, "its gate is closed")
 
@@ -304,8 +382,12 @@ class Throttle:
         except (RedisError, OSError):
             # Nothing is sent unasked. The exchange with the queue says that Redis is away.
             return None
-        if not answer.grant.held and not answer.grant.is_probe:
-            self._gates.pop(host, None)
+        self._clocks.compare(answer.asked_at, answer.answered_at, answer.grant.now)
+        gate = self._gates.get(host)
+        is_open = not answer.grant.held and not answer.grant.is_probe
+        # It may have closed after the question.
+        if gate is not None and is_open and answer.asked_at > gate.since:
+            del self._gates[host]
         return answer
 
     def _ask(self, hosts: Sequence[str]) -> list[_Answer]:
@@ -314,7 +396,8 @@ class Throttle:
         return [next(answers[host]) for host in hosts]
 
     def _grant(self, host: str, wanted: int) -> list[_Answer]:
-        done = self._done.pop(host, [])
+        """Run in a thread: it touches nothing that the event loop changes."""
+        done = self._done.take(host)
         asked_at = self._clock()
         try:
             grant = self.hosts.acquire(
@@ -326,13 +409,11 @@ class Throttle:
                 done=done,
             )
         except (RedisError, OSError):
-            self._done.setdefault(host, []).extend(done)
+            self._done.add(host, *done)
             raise
-        self._clocks.compare(asked_at, self._clock(), grant.now)
-        permits = [
-            _Answer(grant, number, self._clocks.local(time)) for number, time in grant.permits
-        ]
-        return permits + [_Answer(grant)] * (wanted - len(permits))
+        times = (asked_at, self._clock())
+        permits = [_Answer(grant, *times, number, time) for number, time in grant.permits]
+        return permits + [_Answer(grant, *times)] * (wanted - len(permits))
 
     async def _tell(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:  # noqa: ANN401 -- handed on
         """Tell all workers through Redis; if it is away, this one goes by what it knows."""
@@ -356,16 +437,38 @@ class _Clocks:
 
     def __init__(self) -> None:
         self._offset = 0.0
-        self._error = float("inf")
-        self._since = float("-inf")
+        self._error = inf
+        self._since = -inf
 
     def compare(self, asked_at: float, answered_at: float, server: float) -> None:
         """Take note of an answer; its time lies between question and answer."""
-        error = (answered_at - asked_at) / 2
-        if error <= self._error or answered_at - self._since > _CLOCK_KEPT:
-            self._offset = server - (asked_at + answered_at) / 2
-            self._error, self._since = error, answered_at
+        offset, error = server - (asked_at + answered_at) / 2, (answered_at - asked_at) / 2
+        # One of the clocks was set, or this machine slept: what was known is wrong.
+        was_set = abs(offset - self._offset) > error + self._error + _DRIFT
+        if error <= self._error or answered_at - self._since > _CLOCK_KEPT or was_set:
+            self._offset, self._error, self._since = offset, error, answered_at
 
     def local(self, server: float) -> float:
         """Return a time of the server's on our clock."""
         return server - self._offset
+
+
+class _Numbers:
+    """Numbers of turns by host; any thread may add to them and take from them."""
+
+    def __init__(self) -> None:
+        self._by_host: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, host: str, *numbers: int) -> None:
+        if numbers:
+            with self._lock:
+                self._by_host.setdefault(host, []).extend(numbers)
+
+    def take(self, host: str) -> list[int]:
+        with self._lock:
+            return self._by_host.pop(host, [])
+
+    def hosts(self) -> list[str]:
+        with self._lock:
+            return list(self._by_host)

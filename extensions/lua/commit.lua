@@ -24,7 +24,7 @@ if ARGV[3] ~= "" and redis.call("HGET", KEYS[9], "number") == ARGV[3] then
 end
 
 -- Before anything is written: an error in the middle would leave half of it done.
-local kinds = { "stream", "stream", "stream", "zset", "hash", "hash", "hash", "set", "hash", "set" }
+local kinds = { "stream", "stream", "stream", "zset", "hash", "hash", "hash", "hash", "hash", "set" }
 for i, key in ipairs(KEYS) do
   local kind = redis.call("TYPE", key).ok
   if kind ~= "none" and kind ~= (kinds[i] or "set") then
@@ -38,19 +38,8 @@ local function count(what, lane, by)
   redis.call("HINCRBY", KEYS[5], what .. ":" .. lane, by)
 end
 
-local noted = {}
-local function note_host(fields)
-  -- As it is written, the address comes first.
-  local host = fields[1] == "url" and fields[2]:match("^[^:/]+://([^/?#]*)")
-  host = host and host:match("[^@]*$"):lower()
-  if host and not noted[host] then
-    redis.call("SADD", KEYS[8], host)
-    noted[host] = true
-  end
-end
-
 local function put(lane, delay, fields)
-  note_host(fields)
+  count_host(KEYS[8], delay <= 0 and "lanes" or "delayed", host_of(fields), 1)
   if delay <= 0 then
     redis.call("XADD", KEYS[lane], "*", unpack(fields))
     return
@@ -61,7 +50,12 @@ local function put(lane, delay, fields)
 end
 
 local function take(lane, id)
-  return redis.call("XACK", KEYS[lane], group, id) == 1 and redis.call("XDEL", KEYS[lane], id) == 1
+  if redis.call("XACK", KEYS[lane], group, id) == 0 then return false end
+  local entry = redis.call("XRANGE", KEYS[lane], id, id)[1]
+  if not entry then return false end
+  redis.call("XDEL", KEYS[lane], id)
+  count_host(KEYS[8], "lanes", host_of(entry[2]), -1)
+  return true
 end
 
 local function has_member(lane, family)
@@ -111,6 +105,7 @@ end
 function run.dead(lane, id, letter, watcher)
   if run.done(lane, id, "dead", watcher) == 0 then return 0 end
   redis.call("HSET", KEYS[7], redis.call("HINCRBY", KEYS[5], "letters", 1), letter)
+  count_host(KEYS[8], "dead", host_of(cjson.decode(letter).fields), 1)
   return 1
 end
 

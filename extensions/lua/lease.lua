@@ -1,8 +1,9 @@
 -- Lease requests to one worker, after moving into the lanes what is due.
 --
--- KEYS  1–3 lanes   4 delayed   5 counts   6 state   7 gates   8 hosts   9 about
+-- KEYS  1–3 lanes   4 delayed   5 counts   6 state   7 hosts   8 about
 -- ARGV  1 group   2 worker   3 how many   4 now in ms, or "" for the server's clock
 --       5 waiting downloads beyond which nothing is discovered (0: any number)
+--       6… hosts whose gates are closed, each with the ms until its gate opens
 -- Returns the state, {lane, entry} of each request, and the queue's epoch. No request is leased while
 -- the queue is paused, and none for a host whose gate is closed.
 local now, wanted, high_water = tonumber(ARGV[4]), tonumber(ARGV[3]), tonumber(ARGV[5])
@@ -18,47 +19,35 @@ for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT
   if not pcall(function()
     redis.call("XADD", lanes[delayed[2]], "*", unpack(delayed[3]))
     redis.call("HINCRBY", KEYS[5], "delayed:" .. delayed[2], -1)
+    count_host(KEYS[7], "delayed", host_of(delayed[3]), -1)
+    count_host(KEYS[7], "lanes", host_of(delayed[3]), 1)
   end) then
     redis.call("XADD", KEYS[1], "*", "delayed", readable and member or "not JSON")
   end
   redis.call("ZREM", KEYS[4], member)
 end
 
-local function closed_gates()
-  local closed, is_any = {}, false
-  local gates = redis.call("HGETALL", KEYS[7])
-  for i = 1, #gates, 2 do
-    local till = tonumber(gates[i + 1]) / 1000
-    if till > now then
-      closed[gates[i]], is_any = till, true
-    end
-  end
-  return closed, is_any
-end
-
-local closed, is_any_closed = closed_gates()
+local closed, is_any_closed = {}, #ARGV > 5
+for i = 6, #ARGV, 2 do closed[ARGV[i]] = now + tonumber(ARGV[i + 1]) end
 local is_all_closed = false
 if is_any_closed then
-  local hosts = redis.call("SMEMBERS", KEYS[8])
-  is_all_closed = #hosts > 0
-  for _, host in ipairs(hosts) do
-    is_all_closed = is_all_closed and closed[host] ~= nil
+  local counted = redis.call("HKEYS", KEYS[7])
+  is_all_closed = #counted > 0
+  for _, field in ipairs(counted) do
+    local where, host = field:match("^(%S+) (.*)$")
+    is_all_closed = is_all_closed and (where == "dead" or closed[host] ~= nil)
   end
-end
-
-local function closed_until(entry)
-  if not is_any_closed or entry[2][1] ~= "url" then return nil end
-  local host = entry[2][2]:match("^[^:/]+://([^/?#]*)")
-  return host and closed[host:match("[^@]*$"):lower()]
 end
 
 local function put_off(lane, entry, till)
   redis.call("XACK", KEYS[lane], ARGV[1], entry[1])
   redis.call("XDEL", KEYS[lane], entry[1])
-  local serial = redis.call("HINCRBY", KEYS[5], "serial", 1)
+  local serial, host = redis.call("HINCRBY", KEYS[5], "serial", 1), host_of(entry[2])
   -- Not longer than a minute: the gate may be opened before its time.
   redis.call("ZADD", KEYS[4], math.min(till, now + 60000), cjson.encode({ serial, lane, entry[2] }))
   redis.call("HINCRBY", KEYS[5], "delayed:" .. lane, 1)
+  count_host(KEYS[7], "lanes", host, -1)
+  count_host(KEYS[7], "delayed", host, 1)
 end
 
 local function is_flooded()
@@ -86,7 +75,7 @@ for lane = (is_flooded() and 2 or 1), 3 do
       "COUNT", wanted - #leased, "STREAMS", KEYS[lane], ">")
     if not reply then break end
     for _, entry in ipairs(reply[1][2]) do
-      local till = closed_until(entry)
+      local till = closed[host_of(entry[2])]
       if till then
         put_off(lane, entry, till)
         put_off_now = put_off_now + 1
@@ -97,4 +86,4 @@ for lane = (is_flooded() and 2 or 1), 3 do
     if not is_any_closed then break end
   end
 end
-return { state, leased, redis.call("HGET", KEYS[9], "epoch") or "" }
+return { state, leased, redis.call("HGET", KEYS[8], "epoch") or "" }

@@ -1,6 +1,6 @@
 -- Put dead letters back into the queue, or drop them.
 --
--- KEYS  1–3 lanes   4 dead_letters   5 counts   6 watchers
+-- KEYS  1–3 lanes   4 dead_letters   5 counts   6 watchers   7 hosts
 -- ARGV  1 "requeue" or "drop"   2… numbers of letters
 -- Returns the numbers of those that were there; a letter whose request cannot be read stays. One
 -- whose watcher is back in the queue meanwhile is dropped: there never are two of a name.
@@ -16,7 +16,9 @@ local function settle(letter)
     redis.call("HINCRBY", KEYS[5], "dropped:" .. letter.lane, 1)
   else
     redis.call("XADD", KEYS[letter.lane], "*", unpack(letter.fields))
+    count_host(KEYS[7], "lanes", host_of(letter.fields), 1)
   end
+  count_host(KEYS[7], "dead", host_of(letter.fields), -1)
 end
 
 local outcome = {}

@@ -14,6 +14,8 @@ from extensions.circuit_breaker import CircuitBreaker, policy_from_settings, wha
 from extensions.hosts import Hosts, Policy
 from extensions.keys import HostKeys
 from extensions.throttle import Throttle, Turn
+from tests.conftest import Clock
+from tests.extensions.waiting import until
 
 HOST = "site.example"
 URL = f"http://{HOST}/battle.json"
@@ -60,7 +62,7 @@ def fleet(redis) -> Hosts:
     return Hosts(redis, HostKeys().namespace)
 
 
-def held(crawler) -> float:
+def held(crawler) -> float | None:
     return crawler.get_extension(Throttle).held(URL)
 
 
@@ -125,8 +127,8 @@ def test_a_failing_host_is_told_by_its_reply(url, status, kind, body, wrong):
 
 
 def test_the_policy_is_what_the_settings_say():
-    names = ("ERRORS", "WINDOW", "SHARE", "MINIMUM", "HOLD", "HOLD_MAX")
-    values = (3, 4.0, 0.25, 5, 6.0, 7.0)
+    names = ("ERRORS", "FLOOR", "WINDOW", "SHARE", "MINIMUM", "HOLD", "HOLD_MAX")
+    values = (3, 0.3, 4.0, 0.25, 5, 6.0, 7.0)
     given = {f"CIRCUIT_BREAKER_{n}": str(v) for n, v in zip(names, values, strict=True)}
 
     assert policy_from_settings(Settings(given)) == Policy(*values)
@@ -139,6 +141,8 @@ def test_the_policy_is_what_the_settings_say():
         ("ERRORS", -1),
         ("ERRORS", "many"),
         ("WINDOW", 0),
+        ("FLOOR", 1.5),
+        ("FLOOR", "nan"),
         ("SHARE", 1.5),
         ("SHARE", -0.1),
         ("SHARE", "nan"),
@@ -171,11 +175,11 @@ def test_too_many_errors_close_the_gate_here_and_for_everybody(breaker, crawler,
 def test_fewer_errors_do_not(breaker, crawler, fleet):
     asyncio.run(fail(breaker, 2))
 
-    assert (held(crawler), fleet.gates()) == (0.0, {})
+    assert (held(crawler), fleet.gates()) == (None, {})
 
 
 def test_what_went_well_is_counted_together_after_a_moment(crawler_of, fleet, monkeypatch):
-    monkeypatch.setattr("extensions.circuit_breaker._FLUSH", 0.001)
+    monkeypatch.setattr("extensions.circuit_breaker.TOLD_AFTER", 0.001)
     crawler = crawler_of(CIRCUIT_BREAKER_ERRORS=0, CIRCUIT_BREAKER_MINIMUM=4)
     breaker = crawler.get_extension(CircuitBreaker)
 
@@ -228,7 +232,7 @@ def test_a_probe_that_succeeds_opens_the_gate_at_once(probed, crawler, fleet):
 
     asyncio.run(probed.succeeded(PROBE))
 
-    assert (held(crawler), status(fleet)) == (0.0, "closed")
+    assert (held(crawler), status(fleet)) == (None, "closed")
 
 
 def test_a_probe_that_fails_closes_it_again(probed, crawler, fleet):
@@ -295,6 +299,26 @@ def test_the_end_waits_for_no_counts(breaker, crawler):
     assert asyncio.run(scene())
 
 
+@pytest.mark.parametrize(("seconds", "lines"), [(59.0, 0), (61.0, 1), (600.0, 10)])
+def test_hiccups_are_told_of_once_a_minute(crawler, caplog, seconds, lines):
+    clock = Clock()
+    breaker = CircuitBreaker(crawler, Policy(errors=10), clock=clock)
+    breaker.spider_opened()
+
+    async def scene():
+        for _ in range(round(seconds) + 1):
+            for _ in range(10):
+                await breaker.succeeded(TURN)
+            await fail(breaker)
+            clock.now += 1.0
+
+    asyncio.run(scene())
+    told = [one for one in caplog.messages if "are tried again" in one]
+
+    assert len(told) == lines
+    assert all("requests failed within 60 s, and are tried again" in one for one in told)
+
+
 # --- What is done ---------------------------------------------------------------------------------
 
 
@@ -315,14 +339,23 @@ def closed_with(monkeypatch):
     return attach
 
 
-async def hear(crawler, *changes: str) -> None:
-    throttle = crawler.get_extension(Throttle)
-    for change in changes:
-        throttle.hear([HOST, 60_000_000, change])
-    await asyncio.sleep(0.001)
+@pytest.fixture
+def hear(fleet):
+    """Have a crawl hear of what became of a host's breaker."""
+
+    async def tell(crawler, *changes: str) -> None:
+        throttle = crawler.get_extension(Throttle)
+        for change in changes:
+            if change == "tripped":
+                fleet.report(HOST, Policy(errors=1), failures=1)
+            throttle.hear([HOST, 60_000_000, change])
+        await until(lambda: not throttle._confirming)
+        await asyncio.sleep(0.001)
+
+    return tell
 
 
-def test_a_crawl_holds_a_host_whose_breaker_tripped_anywhere(crawler, caplog, closed_with):
+def test_a_crawl_holds_a_host_whose_breaker_tripped_anywhere(crawler, caplog, closed_with, hear):
     reasons = closed_with(crawler)
 
     asyncio.run(hear(crawler, "tripped"))
@@ -333,7 +366,7 @@ def test_a_crawl_holds_a_host_whose_breaker_tripped_anywhere(crawler, caplog, cl
     assert reasons == []
 
 
-def test_a_crawl_can_end_instead(crawler_of, closed_with):
+def test_a_crawl_can_end_instead(crawler_of, closed_with, hear):
     crawler = crawler_of(CIRCUIT_BREAKER_ACTION="close")
     reasons = closed_with(crawler)
 
@@ -346,7 +379,7 @@ def test_a_crawl_can_end_instead(crawler_of, closed_with):
     assert reasons == ["circuit breaker: site.example"]
 
 
-def test_a_host_that_only_others_ask_ends_no_crawl(crawler_of, closed_with):
+def test_a_host_that_only_others_ask_ends_no_crawl(crawler_of, closed_with, hear):
     crawler = crawler_of(CIRCUIT_BREAKER_ACTION="close")
     reasons = closed_with(crawler)
 
@@ -355,7 +388,7 @@ def test_a_host_that_only_others_ask_ends_no_crawl(crawler_of, closed_with):
     assert reasons == []
 
 
-def test_a_host_that_is_well_again_is_told_of(crawler, caplog):
+def test_a_host_that_is_well_again_is_told_of(crawler, caplog, hear):
     caplog.set_level(logging.INFO, "extensions")
 
     asyncio.run(hear(crawler, "closed"))

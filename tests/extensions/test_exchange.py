@@ -59,9 +59,10 @@ class StubQueue:
             self.renewed.append([one.id for one in held])
         return [one for one in held if one.id in self.taken]
 
-    def lease(self, count: int) -> tuple[State, list[Leased]]:
+    def lease(self, count: int, closed: dict[str, float]) -> tuple[State, list[Leased]]:
         self.call("lease")
         self.wanted.append(count)
+        self.closed = closed
         available = 0 if self.state == "paused" else min(count, len(self.waiting))
         return self.state, [self.waiting.popleft() for _ in range(available)]
 
@@ -106,6 +107,9 @@ class StubEngine:
 
     def held(self) -> list[Leased]:
         return self.working
+
+    def closed_hosts(self) -> dict[str, float]:
+        return {"site.example": 5.0}
 
     def wake(self) -> None:
         self.wakes += 1

@@ -252,8 +252,8 @@ def test_a_request_can_be_put_off_any_number_of_times(run):
 )
 def test_a_failure_while_the_host_is_held_uses_up_no_retry(run, outcome):
     async def scene(rig):
-        rig.throttle.close_gate("site", 60.0)
         request = await rig.begin(meta={"retry_times": 1})
+        rig.throttle.close_gate("site", 60.0)
         again = await rig.end(request, outcome)
         assert again.meta["retry_times"] == 1
         assert 55.0 < again.meta["delay"] <= 60.0
@@ -272,8 +272,9 @@ def test_a_hold_of_another_host_changes_nothing(run):
 
 def test_what_is_gone_is_a_dead_letter_also_while_its_host_is_held(run):
     async def scene(rig):
+        request = await rig.begin()
         rig.throttle.close_gate("site", 60.0)
-        await rig.end(await rig.begin(), 404)
+        await rig.end(request, 404)
 
     assert run(scene, PagesSpider).letter["reason"] == "HTTP 404"
 

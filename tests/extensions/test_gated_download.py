@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scrapy import Request, signals
+from scrapy.exceptions import CannotResolveHostError
 from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
@@ -231,7 +232,15 @@ def test_a_reply_of_a_failing_host_counts_as_an_error(handler, fleet, outcome, r
     assert (host.breaker, host.reason) == ("open", reason)
 
 
-@pytest.mark.parametrize("error", OUTAGES)
+def test_a_host_that_cannot_be_found_has_not_failed(handler, fleet):
+    with pytest.raises(CannotResolveHostError):
+        download(handler, CannotResolveHostError("why"))
+
+    [host] = fleet.status()
+    assert host.breaker == "closed"
+
+
+@pytest.mark.parametrize("error", [one for one in OUTAGES if one is not CannotResolveHostError])
 def test_a_connection_that_fails_counts_as_an_error(handler, fleet, error):
     with pytest.raises(error):
         download(handler, error("why"))
@@ -258,7 +267,7 @@ def test_a_failure_of_ours_says_nothing_of_the_host(handler, fleet):
 def test_a_probe_that_succeeds_closes_the_breaker(handler, fleet):
     download(handler, reply(500))
     # The hold is over a minute early.
-    fleet._redis.hset(HostKeys().gates, HOST, int(time.time() * 1e6) - 1)
+    fleet._redis.hset(HostKeys().gates, HOST, f"{int(time.time() * 1e6) - 1} 60000000")
     handler._throttle.close_gate(HOST, 1e-9)
 
     download(handler, reply(200))

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from extensions.hosts import MARGIN, Grant, Hosts, Limit, Policy, host_of
+from extensions.hosts import MARGIN, Grant, Hosts, Limit, Policy, Verdict, database_of, host_of
 from extensions.keys import HostKeys
 from tests.conftest import Clock, examples
 
@@ -33,7 +33,7 @@ def hosts(redis, clock) -> Hosts:
 def news(redis):
     """Return what was published since the test began."""
     channel = redis.pubsub(ignore_subscribe_messages=True)
-    channel.subscribe(KEYS.news)
+    channel.subscribe(KEYS.news(database_of(redis)))
     channel.get_message(timeout=1.0)
 
     def published() -> list:
@@ -360,11 +360,107 @@ def test_a_longer_wish_prolongs_a_hold(hosts):
     assert hold(hosts, 60.0) == pytest.approx(60.0)
 
 
-def test_a_gate_is_not_listed_when_its_time_is_over(hosts, clock):
+def test_a_gate_whose_time_is_over_is_closed_for_nothing_more(hosts, clock):
     hold(hosts, 5.0)
     clock.now += 5.1
 
-    assert hosts.gates() == {}
+    assert hosts.gates() == {HOST: 0.0}
+
+
+def test_a_gate_that_makes_no_sense_is_none(hosts, redis):
+    redis.hset(KEYS.gates, mapping={HOST: "nonsense", "other.example": "9" * 400})
+
+    assert (hosts.gates(), ask(hosts).held) == ({}, 0.0)
+
+
+def test_a_clock_that_is_set_back_prolongs_no_hold_by_more_than_itself(hosts, clock):
+    hold(hosts, 60.0)
+    clock.now += 50.0
+    clock.now -= 3600.0
+    left = hosts.gates()
+    clock.now += 60.1
+
+    assert left == {HOST: pytest.approx(60.0)}
+    assert ask(hosts).held == 0.0
+
+
+# --- Clocks and limits that change ----------------------------------------------------------------
+
+SLOW, FAST = 0.02, 20.0
+
+
+def first_permit(hosts: Hosts, clock: Clock, limit: Limit, *, within: float) -> float:
+    """Ask now and then, as a worker does, and return the seconds until a permit may be used."""
+    began = clock.now
+    while clock.now - began <= within:
+        grant = ask(hosts, 1, limit, ahead=0.3)
+        if grant.permits:
+            return grant.permits[0][1] - began
+        clock.now += min(grant.wait, 1.0)
+    raise AssertionError(f"nothing was permitted within {within} s")
+
+
+def test_a_limit_that_was_slow_for_a_moment_is_forgotten_within_a_second(hosts, clock):
+    first_permit(hosts, clock, Limit(FAST), within=1.0)
+    hosts.set_rate(HOST, SLOW)
+    first_permit(hosts, clock, Limit(FAST), within=60.0)
+    hosts.set_rate(HOST, FAST)
+
+    assert first_permit(hosts, clock, Limit(FAST), within=5.0) < 1.0
+
+
+@pytest.mark.parametrize("step", [-3600.0, 3600.0])
+@pytest.mark.parametrize("rate", [0.5, 20.0])
+def test_a_clock_that_was_set_costs_one_interval_at_most(hosts, clock, step, rate):
+    for _ in range(5):
+        ask(hosts, 3, Limit(rate), ahead=0.3)
+        clock.now += 0.1
+    clock.now += step
+
+    pause = first_permit(hosts, clock, Limit(rate), within=10.0)
+
+    # What was permitted before is sent meanwhile.
+    assert pause <= 0.3 + 1 / (rate * MARGIN) + 1e-6
+
+
+@settings(
+    max_examples=examples(100),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    events=st.lists(
+        st.one_of(
+            st.tuples(st.just("pass"), st.sampled_from([0.01, 0.3, 2.0, 30.0])),
+            st.tuples(st.just("jump"), st.sampled_from([-7200.0, -3.0, -0.2, 0.2, 3.0, 7200.0])),
+            st.tuples(st.just("rate"), st.sampled_from([SLOW, 0.5, FAST, 1000.0])),
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_whatever_clock_and_limit_do_permits_come_within_an_interval(redis, events):
+    clock, host = Clock(), next(_names)
+    hosts, rate = Hosts(redis, "test", clock=clock), FAST
+    for kind, value in events:
+        if kind == "rate":
+            rate = value
+        else:
+            clock.now += value
+        ask(hosts, 5, Limit(rate), host, ahead=0.3)
+    clock.now += 0.3 + 1 / (rate * MARGIN)
+
+    grant = ask(hosts, 1, Limit(rate), host, ahead=0.3)
+
+    assert [at - grant.now <= 0.3 + 1e-6 for _, at in grant.permits] == [True]
+
+
+def test_what_was_counted_before_the_clock_was_set_back_holds_nobody(hosts, clock):
+    one = Limit(concurrency=1)
+    ask(hosts, 1, one)
+    clock.now -= 3600.0
+
+    assert ask(hosts, 1, one).permits
 
 
 def test_reopening_ends_a_hold_and_forgets_the_refusals(hosts):
@@ -384,7 +480,7 @@ FEW = Policy(errors=3, window=60.0, share=0.0, hold=60.0, hold_max=200.0)
 def fail(hosts: Hosts, times: int = 1, policy: Policy = FEW, **more) -> str:
     """Report errors one by one, and return what the last of them changed."""
     for _ in range(times):
-        _, change = hosts.report(HOST, policy, failures=1, reason="HTTP 500", **more)
+        change = hosts.report(HOST, policy, failures=1, reason="HTTP 500", **more).change
     return change
 
 
@@ -409,7 +505,7 @@ def breaker(hosts: Hosts) -> str:
 
 
 def test_so_many_errors_trip_the_breaker(hosts):
-    changes = [hosts.report(HOST, FEW, failures=1)[1] for _ in range(3)]
+    changes = [hosts.report(HOST, FEW, failures=1).change for _ in range(3)]
 
     assert changes == ["", "", "tripped"]
     assert ask(hosts).held == pytest.approx(60.0)
@@ -432,13 +528,45 @@ def test_errors_of_another_host_do_not_count(hosts):
 def test_errors_count_for_as_long_as_the_window(hosts, clock, pause, change):
     fail(hosts, 2)
     clock.now += pause
+    hosts.report(HOST, FEW, successes=1)
 
     assert fail(hosts) == change
+
+
+def test_errors_in_a_row_trip_it_however_long_they_take(hosts, clock):
+    changes = []
+    for _ in range(3):
+        changes.append(fail(hosts))
+        clock.now += 3600.0
+
+    assert changes == ["", "", "tripped"]
+
+
+@pytest.mark.parametrize(("well", "change"), [(40, "tripped"), (41, "")])
+def test_errors_trip_it_only_if_they_are_a_share_of_what_was_asked(hosts, well, change):
+    policy = Policy(errors=10, floor=0.2, share=0.5)
+    fail(hosts, 9, policy)
+    hosts.report(HOST, policy, successes=well)
+
+    verdict = hosts.report(HOST, policy, failures=1)
+
+    assert verdict.change == change
+    if not change:
+        assert (verdict.calls, verdict.failures) == (51, 10)
+
+
+def test_ten_in_a_row_trip_it_at_once_however_many_went_well_before(hosts):
+    policy = Policy(errors=10, floor=0.2)
+    hosts.report(HOST, policy, successes=5000)
+
+    assert fail(hosts, 9, policy) == ""
+    assert fail(hosts, 1, policy) == "tripped"
 
 
 def test_the_window_slides(hosts, clock):
     changes = []
     for _ in range(20):
+        hosts.report(HOST, FEW, successes=1)
         changes.append(fail(hosts))
         clock.now += 31.0
 
@@ -455,14 +583,14 @@ def test_a_share_of_failures_trips_it_if_there_were_enough_requests(
 ):
     policy = Policy(errors=0, share=0.5, minimum=10)
 
-    assert hosts.report(HOST, policy, successes=successes, failures=failures)[1] == change
+    assert hosts.report(HOST, policy, successes=successes, failures=failures).change == change
 
 
 def test_only_a_failure_trips_it(hosts):
     policy = Policy(errors=0, share=0.1, minimum=10)
     fail(hosts, 9, policy)
 
-    assert hosts.report(HOST, policy, successes=5)[1] == ""
+    assert hosts.report(HOST, policy, successes=5).change == ""
     assert fail(hosts, 1, policy) == "tripped"
 
 
@@ -479,7 +607,7 @@ def test_what_comes_back_after_it_tripped_changes_nothing(tripped, clock):
         tripped.report(HOST, FEW, successes=1, is_probe=True),
     ]
 
-    assert late == [(pytest.approx(59.0), "")] * 3
+    assert late == [Verdict(pytest.approx(59.0), "")] * 3
     assert breaker(tripped) == "open"
 
 
@@ -516,9 +644,33 @@ def test_a_probe_waits_for_nobody(hosts, clock):
 
 
 def test_a_probe_that_succeeds_closes_the_breaker(probed):
-    assert probed.report(HOST, FEW, successes=1, is_probe=True) == (0.0, "closed")
+    assert probed.report(HOST, FEW, successes=1, is_probe=True) == Verdict(0.0, "closed")
     assert len(ask(probed, 3).permits) == 3
     assert breaker(probed) == "closed"
+
+
+def test_a_refusal_of_what_was_sent_before_the_probe_cancels_no_probe(probed, clock):
+    hold(probed, 5.0)
+    clock.now += 6.0
+
+    assert probed.report(HOST, FEW, successes=1, is_probe=True) == Verdict(0.0, "closed")
+    assert ask(probed).held == 0.0
+
+
+def test_what_was_asked_for_while_the_probe_was_on_its_way_is_kept(probed):
+    hold(probed, 500.0)
+
+    verdict = probed.report(HOST, FEW, successes=1, is_probe=True)
+
+    assert verdict == Verdict(pytest.approx(500.0), "closed")
+    assert (breaker(probed), ask(probed).held) == ("closed", pytest.approx(500.0))
+
+
+def test_a_probe_that_is_refused_is_followed_by_another_when_the_host_says_so(probed, clock):
+    hold(probed, 5.0, is_probe=True)
+    clock.now += 5.1
+
+    assert ask(probed).is_probe
 
 
 def test_after_a_probe_that_succeeded_errors_are_counted_anew(probed):
@@ -533,13 +685,16 @@ def test_a_probe_that_fails_doubles_the_hold_up_to_its_maximum(tripped, clock):
     for _ in range(4):
         clock.now += held[-1]
         assert ask(tripped).is_probe
-        held.append(tripped.report(HOST, FEW, failures=1, is_probe=True)[0])
+        held.append(tripped.report(HOST, FEW, failures=1, is_probe=True).held)
 
     assert held == pytest.approx([60.0, 120.0, 200.0, 200.0, 200.0])
 
 
 def test_while_the_probe_is_on_its_way_nothing_else_decides(probed):
-    others = [probed.report(HOST, FEW, successes=9)[1], probed.report(HOST, FEW, failures=9)[1]]
+    others = [
+        probed.report(HOST, FEW, successes=9).change,
+        probed.report(HOST, FEW, failures=9).change,
+    ]
 
     assert others == ["", ""]
     assert breaker(probed) == "half-open"
@@ -568,6 +723,74 @@ def test_reopening_closes_the_breaker(tripped):
 
     assert breaker(tripped) == "closed"
     assert [fail(tripped), fail(tripped), fail(tripped)] == ["", "", "tripped"]
+
+
+# --- Workers that fail alone ----------------------------------------------------------------------
+
+TEN_ERRORS = Policy(errors=10, floor=0.2)
+
+
+@pytest.fixture
+def workers(redis, clock) -> dict[str, Hosts]:
+    return {name: Hosts(redis, "test", worker=name, clock=clock) for name in ("ill", "well")}
+
+
+def test_a_worker_that_fails_while_another_succeeds_fails_alone(workers, clock):
+    changes = []
+    for _ in range(20):
+        workers["well"].report(HOST, TEN_ERRORS, successes=5)
+        clock.now += 0.5
+        changes.append(fail(workers["ill"], 1, TEN_ERRORS))
+
+    assert "tripped" not in changes
+    assert "alone" in changes
+    assert ask(workers["well"]).held == 0.0
+
+
+def test_errors_that_took_as_long_as_the_others_succeeded_are_one_workers(workers, clock):
+    for _ in range(60):
+        workers["well"].report(HOST, TEN_ERRORS, successes=1)
+        clock.now += 1.0
+
+    assert fail(workers["ill"], 10, TEN_ERRORS, took=60.0) == "alone"
+
+
+def test_a_worker_that_suddenly_fails_hears_the_others_first(workers, clock):
+    workers["well"].report(HOST, TEN_ERRORS, successes=100)
+    clock.now += 0.2
+
+    unsure = fail(workers["ill"], 10, TEN_ERRORS)
+    clock.now += 1.2
+    sure = fail(workers["ill"], 1, TEN_ERRORS)
+
+    assert (unsure, sure) == ("unsure", "tripped")
+
+
+def test_several_workers_that_fail_in_a_row_trip_it_at_once(workers, clock):
+    for worker in workers.values():
+        worker.report(HOST, TEN_ERRORS, successes=100)
+    clock.now += 0.2
+
+    changes = [fail(workers[name], 1, TEN_ERRORS) for name in 5 * ["ill", "well"]]
+
+    assert changes == [""] * 9 + ["tripped"]
+
+
+def test_a_worker_whose_others_are_gone_trips_it(workers, clock):
+    workers["well"].report(HOST, TEN_ERRORS, successes=100)
+    clock.now += 61.0
+
+    assert fail(workers["ill"], 10, TEN_ERRORS) == "tripped"
+
+
+def test_what_a_worker_failed_alone_counts_no_more(workers, clock):
+    for _ in range(60):
+        workers["well"].report(HOST, TEN_ERRORS, successes=1)
+        clock.now += 1.0
+    fail(workers["ill"], 10, TEN_ERRORS, took=60.0)
+
+    assert fail(workers["well"], 1, TEN_ERRORS) == ""
+    assert workers["well"].report(HOST, TEN_ERRORS, successes=1).failures == 1
 
 
 # --- Status and news ------------------------------------------------------------------------------
@@ -599,14 +822,17 @@ def test_the_status_says_why_a_breaker_is_open(tripped):
     assert (status.breaker, status.reason) == ("open", "HTTP 500")
 
 
-def test_old_counts_of_requests_are_thrown_away(hosts, redis, clock):
-    for _ in range(200):
+@pytest.mark.parametrize("pause", [0.3, 3.0, 40.0, 700.0])
+def test_counts_of_requests_stay_a_handful_however_seldom_they_are(hosts, redis, clock, pause):
+    for _ in range(100):
         ask(hosts, 1, Limit())
-        clock.now += 3.0
+        clock.now += pause
 
-    buckets = [name for name in redis.hkeys(KEYS.host(HOST)) if name.startswith(b"begun:")]
+    [status] = hosts.status()
 
-    assert len(buckets) <= 30
+    assert redis.hlen(KEYS.host(HOST)) <= 12
+    assert status.begun == pytest.approx(min(100, 60 / pause), abs=1 + 10 / pause)
+    assert status.total == 100
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from extensions.dead_letters import Failure, write_letter
 from extensions.inspection import Found, find, hosts
 from extensions.keys import QueueKeys
-from extensions.queue import Add, Bury, RequestQueue
+from extensions.queue import Add, Bury, Done, RequestQueue, Return
 
 URL = "http://site/page"
 
@@ -94,26 +94,55 @@ def test_requests_are_counted_by_host_and_place(queue, redis):
     assert counts == {"a": {"queued": 1, "delayed": 1}, "b:81": {"queued": 1}, "b": {"dead": 1}}
 
 
-def test_counting_stops_at_its_limit(queue, redis):
-    queue.commit([add(f"{URL}/{n}") for n in range(10)])
-
-    counts = hosts(redis, "test", limit=4)
-
-    assert counts == {"site": {"queued": 4}}
-
-
-@pytest.mark.usefixtures("queue")
 @pytest.mark.parametrize(
-    "fields",
-    [{"url": "http://[half"}, {"url": ""}, {"no": "url"}, {"url": b"\xff"}],
-    ids=["an impossible one", "empty", "none", "no text"],
+    "fields", [{"url": ""}, {"url": "nonsense"}, {"no": "url"}], ids=["empty", "no address", "none"]
 )
-def test_an_entry_without_a_usable_address_is_counted_under_a_question_mark(redis, fields):
-    redis.xadd(QueueKeys("test").lanes[0], fields)
+def test_an_entry_without_a_usable_address_is_counted_under_a_question_mark(queue, redis, fields):
+    queue.commit([Add(1, fields)])
 
     counts = hosts(redis, "test")
 
     assert counts == {"?": {"queued": 1}}
+
+
+def counted(redis) -> dict[str, dict[str, int]]:
+    return {host: dict(places) for host, places in hosts(redis, "test").items()}
+
+
+def test_counts_of_hosts_go_along_with_what_is_delayed_and_held(queue, redis, clock):
+    queue.commit([add("http://u:p@A/1"), add("http://a/2", delay=5.0), add("http://b/")])
+    at_first = counted(redis)
+    clock.now += 6.0
+    queue.lease(0)
+    due = counted(redis)
+    queue.lease(3, {"a": 9.0})
+    held = counted(redis)
+    clock.now += 10.0
+    queue.lease(2)
+
+    assert at_first == {"a": {"queued": 1, "delayed": 1}, "b": {"queued": 1}}
+    assert due == {"a": {"queued": 2}, "b": {"queued": 1}}
+    assert held == {"a": {"delayed": 2}, "b": {"leased": 1}}
+    assert counted(redis) == {"a": {"leased": 2}, "b": {"leased": 1}}
+
+
+def test_counts_of_hosts_go_along_with_what_is_settled(queue, redis):
+    bury(queue, "http://a/")
+    buried = counted(redis)
+    queue.requeue(["1"])
+    put_back = counted(redis)
+    _, [leased] = queue.lease(1)
+    queue.commit([Return(leased, 3, {"url": "http://b/"})])
+    returned = counted(redis)
+    _, [leased] = queue.lease(1)
+    queue.commit([Done(leased, "archived")])
+    bury(queue, "http://c/")
+    queue.drop(["2"])
+
+    assert buried == {"a": {"dead": 1}}
+    assert put_back == {"a": {"queued": 1}}
+    assert returned == {"b": {"queued": 1}}
+    assert redis.hgetall(QueueKeys("test").hosts) == {}
 
 
 def test_a_letter_whose_request_cannot_be_read_is_counted_under_a_question_mark(queue, redis):

@@ -19,12 +19,24 @@ def urls(leased: tuple[str, list[Leased]]) -> list[str]:
     return [one.fields[b"url"].decode() for one in leased[1]]
 
 
+class HeedingQueue(RequestQueue):
+    """Leases nothing for hosts that are held, as a worker with a throttle does."""
+
+    hosts: Hosts
+
+    def lease(self, count: int) -> tuple[str, list[Leased]]:
+        return super().lease(
+            count, {host: left for host, left in self.hosts.gates().items() if left}
+        )
+
+
 @pytest.fixture
-def worker(redis, clock):
+def worker(redis, clock, hosts):
     """Open the queue as a worker of the given name."""
 
     def build(name: str = "ann", **arguments) -> RequestQueue:
-        queue = RequestQueue(redis, "test", worker=name, clock=clock, **arguments)
+        queue = HeedingQueue(redis, "test", worker=name, clock=clock, **arguments)
+        queue.hosts = hosts
         queue.open()
         return queue
 

@@ -9,12 +9,12 @@ from extensions.scripts import Script
 
 @pytest.fixture
 def hold(redis) -> Script:
-    return Script(redis, "extensions", "hold")
+    return Script(redis, "extensions", "hold", after=("gate",))
 
 
 def _call(host: str) -> tuple[list[str], list[object]]:
     keys = ["gates", f"host:{host}", "hosts"]
-    return keys, [1_800_000_000_000_000, host, "asked", 0, 1_000_000, 60_000_000, "news"]
+    return keys, [1_800_000_000_000_000, host, "asked", 0, 1_000_000, 60_000_000, "news", 0]
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -19,10 +19,11 @@ from scrapy.robotstxt import ProtegoRobotParser
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
-from extensions.hosts import MARGIN, Hosts, Limit, Policy
+from extensions.hosts import MARGIN, Grant, Hosts, Limit, Policy
 from extensions.keys import HostKeys
 from extensions.limits import limits_from_settings
-from extensions.throttle import HeldError, Throttle, Turn
+from extensions.throttle import HeldError, Throttle, Turn, _Answer
+from tests.conftest import Clock
 from tests.extensions.waiting import until
 
 HOST = "site.example"
@@ -240,7 +241,7 @@ def test_when_a_hold_is_over_requests_go_on(throttle, hosts, clock):
     clock.now += 5.0
 
     assert asyncio.run(throttle.turn(URL)) == Turn(HOST, number=1)
-    assert throttle.held(URL) == 0.0
+    assert throttle.held(URL) is None
 
 
 def test_without_a_limit_a_host_is_asked_about_after_a_hold_and_then_no_more(
@@ -411,7 +412,7 @@ def test_turns_of_hosts_without_such_a_limit_need_not_be_given_back(throttle):
 
     asyncio.run(scene())
 
-    assert throttle._done == {}
+    assert throttle._done.hosts() == []
 
 
 def test_a_turn_that_redis_could_not_be_told_of_is_told_later(throttle_of, hosts, away, clock):
@@ -438,12 +439,56 @@ def test_news_of_a_hold_close_the_gate_here(throttle):
     assert throttle.held(URL) == pytest.approx(5.0)
 
 
-def test_news_of_an_end_open_it(throttle):
+def test_news_of_an_end_open_it_if_redis_says_so_too(throttle, hosts, clock):
+    hold(hosts, 60.0)
     throttle.close_gate(HOST, 60.0)
+    clock.now += 1.0
 
     throttle.hear([HOST, 0])
+    throttle._learn()()
+    on_hearsay = throttle.held(URL)
+    hosts.reopen(HOST)
+    clock.now += 1.0
+    throttle._learn()()
 
-    assert throttle.held(URL) == 0.0
+    assert on_hearsay == pytest.approx(59.0)
+    assert throttle.held(URL) is None
+
+
+def test_what_was_asked_before_a_gate_closed_does_not_open_it(throttle, clock):
+    heed = throttle._learn()
+    clock.now += 0.1
+    throttle.close_gate(HOST, 60.0)
+    heed()
+
+    assert throttle.held(URL) == pytest.approx(60.0)
+
+
+def test_a_permit_asked_for_before_a_gate_closed_does_not_open_it(throttle, monkeypatch):
+    ask = throttle._ask
+
+    def slow(hosts):
+        answers = ask(hosts)
+        throttle._clock.now += 0.1
+        throttle.close_gate(HOST, 60.0)
+        return answers
+
+    monkeypatch.setattr(throttle._batch, "_handle", slow)
+
+    with pytest.raises(HeldError, match="its gate is closed"):
+        asyncio.run(throttle.turn(URL))
+
+    assert throttle.held(URL) is not None
+
+
+def test_a_clock_of_redis_that_runs_ahead_ends_no_hold_here(throttle, hosts, clock):
+    hold(hosts, 60.0)
+    throttle._learn()()
+    hosts._clock = lambda: clock.now + 3600.0
+    throttle.hosts._clock = hosts._clock
+    throttle._learn()()
+
+    assert throttle.held(URL) == pytest.approx(60.0)
 
 
 def test_news_of_a_limit_have_redis_asked_from_then_on(throttle_of, hosts, clock):
@@ -460,12 +505,20 @@ def test_news_of_a_limit_have_redis_asked_from_then_on(throttle_of, hosts, clock
     assert asyncio.run(scene()) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_news_of_a_breaker_are_handed_on(throttle):
+def test_news_of_a_breaker_are_handed_on_if_redis_says_so_too(throttle, hosts):
     told: list[tuple[str, str]] = []
     throttle.on_change = lambda *change: told.append(change)
 
-    throttle.hear([HOST, 60_000_000, "tripped"])
-    throttle.hear([HOST, 0, "closed"])
+    async def hear(*news: object) -> None:
+        throttle.hear([HOST, *news])
+        await until(lambda: not throttle._confirming)
+
+    asyncio.run(hear(60_000_000, "tripped"))
+    trip(hosts)
+    asyncio.run(hear(0, "closed"))
+    asyncio.run(hear(60_000_000, "tripped"))
+    hosts.reopen(HOST)
+    asyncio.run(hear(0, "closed"))
 
     assert told == [(HOST, "tripped"), (HOST, "closed")]
 
@@ -476,8 +529,66 @@ def test_news_of_a_breaker_are_handed_on(throttle):
 def test_news_that_make_no_sense_are_told_of_and_change_nothing(throttle, caplog, nonsense):
     throttle._news._tell(nonsense)
 
-    assert "News of throttle:news makes no sense: " in caplog.text
-    assert throttle.held(URL) == 0.0
+    assert f"News of {throttle.hosts.news} makes no sense: " in caplog.text
+    assert throttle.held(URL) is None
+
+
+# --- Pauses of this worker alone ------------------------------------------------------------------
+
+
+def test_a_worker_that_pauses_sends_nothing_until_it_resumes(throttle):
+    throttle.pause(HOST, "no network")
+    with pytest.raises(HeldError, match="no network") as refused:
+        asyncio.run(throttle.turn(URL))
+    held = throttle.held(URL)
+    passed = asyncio.run(throttle.turn(URL, may_pass=True))
+    throttle.resume(HOST)
+
+    assert (refused.value.seconds, held) == (0.0, 0.0)
+    assert passed.host == asyncio.run(throttle.turn(URL)).host == HOST
+
+
+def test_a_pause_of_some_seconds_ends_by_itself(throttle, clock):
+    throttle.pause(HOST, "a moment", 2.0)
+    left = throttle.held(URL)
+    clock.now += 2.0
+
+    assert (left, throttle.held(URL)) == (2.0, None)
+
+
+# --- Clocks ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_clock_that_is_set_is_noticed_with_the_next_answer(redis, step):
+    clock, server = Clock(), Clock()
+    throttle = Throttle(redis, lambda _: TEN, clock=clock, server_clock=server)
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        clock.now += max(0.0, seconds)
+        server.now += max(0.0, seconds)
+
+    throttle._sleep = sleep
+
+    async def turns(count: int) -> None:
+        for _ in range(count):
+            await throttle.turn(URL)
+
+    asyncio.run(turns(5))
+    server.now += step
+    waited.clear()
+    asyncio.run(turns(5))
+
+    assert sum(waited) < 1.2
+
+
+def test_nobody_waits_for_a_permit_longer_than_permits_reach_ahead(throttle):
+    throttle._clocks.compare(0.0, 0.0, -3600.0)
+    answer = _Answer(Grant(now=0.0), asked_at=5.0, answered_at=5.1, number=1, time=7200.0)
+
+    assert throttle._local(answer) == pytest.approx(5.4)
 
 
 # --- In a crawl -----------------------------------------------------------------------------------

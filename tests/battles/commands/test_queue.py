@@ -180,7 +180,7 @@ def test_a_hostile_entry_does_not_hide_the_others(scrapy, queue, redis):
 
     assert outcome.status == 0
     assert outcome.lines[-2:] == [
-        "?: 1 queued",
+        "replay.example: 2 delayed, 1 leased, 2 queued",
         "the ledger is off by 1: please report this",
     ]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from extensions.hosts import Hosts, Limit, Policy
+from extensions.hosts import Hosts, Limit, Policy, database_of
 from extensions.keys import HostKeys
 
 SITE = "replay.example"
@@ -139,7 +139,7 @@ def test_a_hold_can_be_ended(scrapy, used):
 
 def test_workers_hear_of_a_change(scrapy, redis):
     channel = redis.pubsub(ignore_subscribe_messages=True)
-    channel.subscribe(HostKeys().news)
+    channel.subscribe(HostKeys().news(database_of(redis)))
     channel.get_message(timeout=1.0)
 
     scrapy("throttle", SITE, "5")
