@@ -9,9 +9,12 @@ from hashlib import blake2b
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from redis.cluster import RedisCluster
+
 from battles.keys import IndexKeys
 from battles.parsers.names import to_id
 from extensions.connection import check, connect
+from extensions.earlier import rename
 from extensions.scripts import Script
 from extensions.segments import Location
 from extensions.versions import NewerVersionError
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 """Of the index's keys and rows; whoever meets a later one leaves them alone."""
 
 _ROW = struct.Struct(">IIIHIIh")
@@ -151,6 +154,7 @@ class BattleIndex:
         version = int(self.redis.get(self.keys.version) or INDEX_VERSION)
         if version > INDEX_VERSION:
             raise NewerVersionError(f"the index {self.keys.namespace}", version, INDEX_VERSION)
+        self._take_over()
 
     def claim(self) -> None:
         """Say of which version the index is, unless somebody has.
@@ -162,6 +166,28 @@ class BattleIndex:
         """
         self.check()
         self.redis.set(self.keys.version, INDEX_VERSION, nx=True)
+        if not isinstance(self.redis, RedisCluster):
+            # Workers of earlier versions, which know it by another name, leave it alone.
+            self.redis.set(self._earlier_keys.version, INDEX_VERSION)
+
+    @property
+    def _earlier_keys(self) -> IndexKeys:
+        return IndexKeys(self.keys.namespace, is_tagged=False)
+
+    def _take_over(self) -> None:
+        """Take over an index of an earlier version, whose keys had other names."""
+        old = self._earlier_keys
+        if isinstance(self.redis, RedisCluster):
+            return
+        version = self.redis.get(old.version)
+        if version is None or int(version) >= INDEX_VERSION:
+            return
+        months = map(_format_and_month, _texts(self.redis.smembers(old.months)))
+        by_month = [(old.month(*month), self.keys.month(*month)) for month in months]
+        named = zip(old.fixed, self.keys.fixed, strict=True)
+        rename(self.redis, [*named, (old.withdrawn, self.keys.withdrawn), *by_month])
+        # Workers of earlier versions leave it alone from now on.
+        self.redis.set(old.version, INDEX_VERSION)
 
     def __len__(self) -> int:
         return int(self.redis.get(self.keys.count) or 0)

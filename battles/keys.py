@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from extensions.keys import tagged
+
 _ROW_BUCKETS = 8192
 """At a million battles 122 rows a bucket: small enough for Redis's compact hashes (512)."""
 _PLAYER_BUCKETS = 4096
@@ -19,6 +21,12 @@ class IndexKeys:
     namespace: str
     part: str = "index"
     """What stands between the namespace and the noun."""
+    is_tagged: bool = True
+    """Whether the names tell a cluster to keep them together; before version 2 they did not."""
+
+    @property
+    def _prefix(self) -> str:
+        return tagged(self.namespace) if self.is_tagged else self.namespace
 
     @property
     def beside(self) -> IndexKeys:
@@ -28,37 +36,37 @@ class IndexKeys:
     @property
     def count(self) -> str:
         """String: the number of battles in the index."""
-        return f"{self.namespace}:{self.part}:count"
+        return f"{self._prefix}:{self.part}:count"
 
     @property
     def segments(self) -> str:
         """Hash: segment name → its number in `segment_names`."""
-        return f"{self.namespace}:{self.part}:segments"
+        return f"{self._prefix}:{self.part}:segments"
 
     @property
     def segment_names(self) -> str:
         """List of segment names; rows hold a position in it instead of the name."""
-        return f"{self.namespace}:{self.part}:segment_names"
+        return f"{self._prefix}:{self.part}:segment_names"
 
     @property
     def months(self) -> str:
         """Set of `FORMATID:YYYYMM` for which there is a `month` key."""
-        return f"{self.namespace}:{self.part}:months"
+        return f"{self._prefix}:{self.part}:months"
 
     @property
     def version(self) -> str:
         """String: the version of the index's keys; where there is none, it is 1."""
-        return f"{self.namespace}:version"
+        return f"{self._prefix}:version"
 
     @property
     def withdrawn(self) -> str:
         """Hash: fingerprint of a battle's id → when it was withdrawn (4 bytes, big-endian)."""
-        return f"{self.namespace}:withdrawn"
+        return f"{self._prefix}:withdrawn"
 
     @property
     def recovering(self) -> str:
         """Lock: held by the worker that makes the index whole."""
-        return f"{self.namespace}:{self.part}:recovering"
+        return f"{self._prefix}:{self.part}:recovering"
 
     @property
     def additions(self) -> str:
@@ -66,12 +74,7 @@ class IndexKeys:
 
         It ends by itself when its builder is silent for ten minutes.
         """
-        return f"{self.namespace}:{self.part}:additions"
-
-    @property
-    def pairs(self) -> str:
-        """List, while an index is built: each key of it, and the one whose place it takes."""
-        return f"{self.namespace}:{self.part}:pairs"
+        return f"{self._prefix}:{self.part}:additions"
 
     def rows(self, fingerprint: bytes) -> str:
         """Name a hash: fingerprint of a battle's id (8 bytes) → its row, see `index_add.lua`."""
@@ -79,7 +82,7 @@ class IndexKeys:
 
     def month(self, formatid: str, month: str) -> str:
         """Name a string: 14 bytes a battle: fingerprint (8), time (4), rating (2)."""
-        return f"{self.namespace}:{self.part}:month:{formatid}:{month}"
+        return f"{self._prefix}:{self.part}:month:{formatid}:{month}"
 
     def players(self, fingerprint: bytes) -> str:
         """Name a string: 12 bytes a battle: the player's fingerprint (4), the battle's (8)."""
@@ -99,13 +102,12 @@ class IndexKeys:
             self.segment_names,
             self.months,
             self.additions,
-            self.pairs,
             *self.all_rows,
             *map(self._players, range(_PLAYER_BUCKETS)),
         ]
 
     def _rows(self, bucket: int) -> str:
-        return f"{self.namespace}:{self.part}:rows:{bucket}"
+        return f"{self._prefix}:{self.part}:rows:{bucket}"
 
     def _players(self, bucket: int) -> str:
-        return f"{self.namespace}:{self.part}:players:{bucket}"
+        return f"{self._prefix}:{self.part}:players:{bucket}"

@@ -79,13 +79,13 @@ class Rebuild:
             RebuildError: somebody else builds.
 
         """
-        keys = [self._old.keys.additions, self.index.keys.months, self.index.keys.pairs]
+        keys = [self._old.keys.additions, self.index.keys.months]
         outcome = _MORE
         while outcome == _MORE:
-            months = self._list_pairs()
+            months, pairs = self._list_pairs()
             # Nothing slow behind this: where much is added, the swap would always come too late.
             self.catch_up()
-            outcome = self._swap(keys, [self._builder, self._repeated, months])
+            outcome = self._swap([*keys, *pairs], [self._builder, self._repeated, months])
         if outcome != _SWAPPED:
             raise self._error()
 
@@ -100,19 +100,15 @@ class Rebuild:
         additions, first = self._old.keys.additions, self._repeated
         return cast("list[bytes]", self._redis.lrange(additions, first, first + _AT_ONCE - 1))
 
-    def _list_pairs(self) -> int:
-        """Tell Redis which key takes the place of which; return the new index's months."""
+    def _list_pairs(self) -> tuple[int, list[str]]:
+        """Return how many months the new index has, and which key takes the place of which."""
         new, old = self.index, self._old
         months = new.months()
         pairs = [
             *zip(new.keys.fixed, old.keys.fixed, strict=True),
             *((new.keys.month(*m), old.keys.month(*m)) for m in {*months, *old.months()}),
         ]
-        with self._redis.pipeline() as pipeline:
-            pipeline.delete(new.keys.pairs)
-            pipeline.rpush(new.keys.pairs, *(key for pair in pairs for key in pair))
-            pipeline.execute()
-        return len(months)
+        return len(months), [key for pair in pairs for key in pair]
 
     def _check(self) -> None:
         if not self._is_ours():

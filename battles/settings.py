@@ -132,6 +132,7 @@ COOKIES_ENABLED = False  # the site needs none
 # --- Places: what differs between machines --------------------------------------------------------
 
 REDIS_URL = os.environ.get("REDIS_URL", "")
+REDIS_CLUSTER = os.environ.get("REDIS_CLUSTER", "0")  # whether that is a node of a cluster
 EMBEDDED_REDIS_DIR = os.environ.get("EMBEDDED_REDIS_DIR", ".scrapy/redis")
 ARCHIVE_URL = os.environ.get("ARCHIVE_URL", "data")
 SPOOL_DIR = os.environ.get("SPOOL_DIR", ".scrapy/spool")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
+from redis.cluster import RedisCluster
 from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
@@ -18,7 +19,7 @@ from extensions.embedded import EmbeddedRedis
 from extensions.server_program import EmbeddedRedisError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from scrapy.settings import BaseSettings
 
@@ -92,14 +93,18 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
 
     Settings:
         REDIS_URL (unset): `redis://`, `rediss://` or `unix://`. Unset: a server of our own.
+        REDIS_CLUSTER (False): whether the URL is that of a node of a cluster.
         REDIS_PARAMS ({}): further arguments of `redis.Redis.from_url`, as in scrapy-redis.
         EMBEDDED_REDIS_DIR (.scrapy/redis): where a server of our own keeps its data.
 
     Raises:
         ValueError: the URL is none, or a parameter is unknown.
+        UnreachableError: no node of the cluster answers, or it is none.
         EmbeddedRedisError: no server is named, and none can be run.
 
     """
+    if settings.getbool("REDIS_CLUSTER"):
+        return _connect_to_cluster(settings, patience)
     url, revive = settings.get("REDIS_URL"), None
     if not url:
         revive = _starter(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
@@ -120,6 +125,27 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         # What urllib says of an odd password quotes it.
         raise ValueError(_NO_URL) from None
     return redis
+
+
+def _connect_to_cluster(settings: BaseSettings, patience: float) -> Redis:
+    url = settings.get("REDIS_URL")
+    if not url or url.startswith("unix:"):
+        raise ValueError("REDIS_CLUSTER is set: give the address of a node of it as REDIS_URL")
+    parameters = {
+        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0)),
+        "socket_connect_timeout": 10.0,
+        "socket_timeout": 30.0,
+        **settings.getdict("REDIS_PARAMS", {}),
+    }
+    try:
+        cluster = RedisCluster.from_url(url, **parameters)
+    except RedisClusterException as error:
+        said = str(error).strip().splitlines()[0]
+        raise UnreachableError(f"The cluster at REDIS_URL cannot be used: {said}") from None
+    except ValueError:
+        raise ValueError(_NO_URL) from None
+    # To all who use it here, it does what a client of one server does.
+    return cast("Redis", cluster)
 
 
 def identity(settings: BaseSettings) -> str:
@@ -151,6 +177,9 @@ def check(redis: Redis) -> None:
         UnreachableError: it does not.
 
     """
+    if isinstance(redis, RedisCluster):
+        # Its nodes were asked when it was connected to.
+        return
     pool, given = redis.connection_pool, redis.connection_pool.connection_kwargs
     names = ("socket_connect_timeout", "socket_timeout")
     short = {name: min(given.get(name) or _FIRST_TIMEOUT, _FIRST_TIMEOUT) for name in names}
@@ -160,10 +189,18 @@ def check(redis: Redis) -> None:
     hasty = Redis.from_pool(ConnectionPool(pool.connection_class, **parameters))
     try:
         hasty.ping()
+        _check_alone(hasty)
     except RedisError as error:
         raise UnreachableError(f"Redis does not answer: {error}; check REDIS_URL") from None
     finally:
         hasty.close()
+
+
+def _check_alone(redis: Redis) -> None:
+    with suppress(ResponseError):
+        # Not everybody may ask.
+        if redis.info("cluster").get("cluster_enabled"):
+            raise UnreachableError("REDIS_URL names a node of a cluster: set REDIS_CLUSTER=1")
 
 
 def check_memory(redis: Redis) -> None:
@@ -173,11 +210,11 @@ def check_memory(redis: Redis) -> None:
         EvictionError: it may.
 
     """
-    try:
-        memory = redis.info("memory")
-    except ResponseError:
-        # Not everybody may ask; evictions are noticed when they happen.
-        return
+    for memory in _infos(redis, "memory"):
+        _check_memory(memory)
+
+
+def _check_memory(memory: Mapping[str, Any]) -> None:
     policy = str(memory.get("maxmemory_policy", ""))
     if memory.get("maxmemory") and policy.startswith("allkeys"):
         raise EvictionError(
@@ -189,10 +226,19 @@ def check_memory(redis: Redis) -> None:
 
 def evicted_keys(redis: Redis) -> int:
     """Return how many keys the server has thrown away since it started, as far as it says."""
+    return sum(int(stats.get("evicted_keys", 0)) for stats in _infos(redis, "stats"))
+
+
+def _infos(redis: Redis, section: str) -> list[dict[str, Any]]:
+    """Ask every server that keeps data; none when not everybody may ask."""
     try:
-        return int(redis.info("stats").get("evicted_keys", 0))
+        if isinstance(redis, RedisCluster):
+            by_node = redis.info(section, target_nodes=RedisCluster.PRIMARIES)
+            # Of a single node it says it without the node's name.
+            return list(by_node.values()) if len(redis.get_primaries()) > 1 else [by_node]
+        return [redis.info(section)]
     except ResponseError:
-        return 0
+        return []
 
 
 def _starter(folder: str) -> Callable[[], str]:

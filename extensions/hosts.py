@@ -239,24 +239,20 @@ class Hosts:
     def set_rate(self, host: str, rate: float | None) -> None:
         """Set the requests a second while the crawl runs; None goes back to the settings."""
         key = self.keys.host(host)
-        with self._redis.pipeline() as pipeline:
-            if rate is None:
-                pipeline.hdel(key, "rate")
-            else:
-                pipeline.hset(key, "rate", str(rate * MARGIN))
-            self._announce(pipeline, host, None)
-            pipeline.execute()
+        if rate is None:
+            self._redis.hdel(key, "rate")
+        else:
+            self._redis.hset(key, "rate", str(rate * MARGIN))
+        self._announce(host, None)
 
     def set_crawl_delay(self, host: str, seconds: float) -> None:
         """Keep the pause between two requests that robots.txt asks for; 0 for none."""
         key = self.keys.host(host)
-        with self._redis.pipeline() as pipeline:
-            if seconds:
-                pipeline.hset(key, "crawl_delay", str(seconds))
-            else:
-                pipeline.hdel(key, "crawl_delay")
-            self._announce(pipeline, host, None)
-            pipeline.execute()
+        if seconds:
+            self._redis.hset(key, "crawl_delay", str(seconds))
+        else:
+            self._redis.hdel(key, "crawl_delay")
+        self._announce(host, None)
 
     def reopen(self, host: str) -> None:
         """Open a host's gate and close its breaker, as if it had never refused."""
@@ -264,8 +260,8 @@ class Hosts:
         with self._redis.pipeline() as pipeline:
             pipeline.hdel(self.keys.gates, host)
             pipeline.hdel(key, "breaker", "trips", "refusals", "calls", "wished")
-            self._announce(pipeline, host, 0)
             pipeline.execute()
+        self._announce(host, 0)
 
     def status(self) -> list[HostStatus]:
         """Return what is known of each host, by name."""
@@ -289,10 +285,13 @@ class Hosts:
             float(fields.get("crawl_delay", 0.0)),
         )
 
-    def _announce(self, pipeline: Redis, host: str, held: int | None) -> None:
-        """Tell all workers the microseconds until a gate opens; None: its limit changed."""
-        pipeline.sadd(self.keys.hosts, host)
-        pipeline.publish(self.news, json.dumps([host, held]))
+    def _announce(self, host: str, held: int | None) -> None:
+        """Tell all workers the microseconds until a gate opens; None: its limit changed.
+
+        Whoever does not hear of it looks every few seconds.
+        """
+        self._redis.sadd(self.keys.hosts, host)
+        self._redis.publish(self.news, json.dumps([host, held]))
 
     def _now(self) -> str:
         return "" if self._clock is None else str(_micro(self._clock()))
@@ -305,8 +304,9 @@ class Hosts:
 
 
 def database_of(redis: Redis) -> int:
-    """Return the number of the database that a client uses."""
-    return int(redis.connection_pool.connection_kwargs.get("db") or 0)
+    """Return the number of the database that a client uses; a cluster has one."""
+    pool = getattr(redis, "connection_pool", None)
+    return 0 if pool is None else int(pool.connection_kwargs.get("db") or 0)
 
 
 def host_of(url: str) -> str:

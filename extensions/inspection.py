@@ -8,8 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from extensions.keys import LANES, QueueKeys
-from extensions.queue import GROUP
+from extensions.keys import GROUP, LANES, QueueKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +65,13 @@ def _leased(redis: Any, keys: QueueKeys) -> Counter[str]:  # noqa: ANN401 -- red
             counts.update(_host(_text(fields.get(b"url", b""))) for _, fields in entries)
             start = f"({pending[-1]['message_id'].decode()}"
     return counts
+
+
+def count_hosts(redis: Redis, keys: QueueKeys) -> Counter[str]:
+    """Count the requests for each `WHERE HOST` as the scripts do; reads the whole queue."""
+    where = {"queued": "lanes", "leased": "lanes"}
+    entries = _entries(redis, keys)
+    return Counter(f"{where.get(one.where, one.where)} {_host(one.url)}" for one in entries)
 
 
 def _host(url: str) -> str:

@@ -5,8 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-SEEN_BUCKETS = 8192
-"""At a million requests 122 a bucket: Redis keeps sets of up to 512 integers as plain arrays."""
+SEEN_BUCKETS = 32_768
+"""Redis keeps sets of up to 512 integers as plain arrays: these are 31 a bucket at a million
+requests, and 305 at ten millions."""
+EARLIER_SEEN_BUCKETS = 8192
+"""Before version 2 of the queue."""
+
+
+GROUP = "workers"
+"""The consumer group of every lane."""
 
 
 def tagged(namespace: str) -> str:
@@ -26,73 +33,79 @@ class QueueKeys:
     """The keys of one spider's queue."""
 
     namespace: str
+    is_tagged: bool = True
+    """Whether the names tell a cluster to keep them together; before version 2 they did not."""
+
+    @property
+    def _prefix(self) -> str:
+        return tagged(self.namespace) if self.is_tagged else self.namespace
 
     @property
     def lanes(self) -> list[str]:
         """Streams of requests, the most urgent first; their group's pending entries are leased."""
-        return [f"{self.namespace}:lane:{name}" for name in LANES]
+        return [f"{self._prefix}:lane:{name}" for name in LANES]
 
     @property
     def delayed(self) -> str:
         """Sorted set of requests as JSON `[serial, lane, fields]`, scored by when they are due."""
-        return f"{self.namespace}:delayed"
+        return f"{self._prefix}:delayed"
 
     @property
     def counts(self) -> str:
         """Hash of `WHAT:LANE` → how many: the ledger, and the serial number of delayed requests."""
-        return f"{self.namespace}:counts"
+        return f"{self._prefix}:counts"
 
     @property
     def watchers(self) -> str:
         """Hash of the names of requests that put themselves back → their lane."""
-        return f"{self.namespace}:watchers"
+        return f"{self._prefix}:watchers"
 
     @property
     def dead_letters(self) -> str:
         """Hash of a letter's number → the letter as JSON."""
-        return f"{self.namespace}:dead_letters"
+        return f"{self._prefix}:dead_letters"
 
     @property
     def state(self) -> str:
         """String: `paused` or `draining`; absent while the queue runs."""
-        return f"{self.namespace}:state"
+        return f"{self._prefix}:state"
 
     def seen(self, bucket: int) -> str:
         """Set of fingerprints (64-bit integers) of the requests that were ever added."""
-        return f"{self.namespace}:seen:{bucket}"
+        return f"{self._prefix}:seen:{bucket}"
 
     @property
     def hosts(self) -> str:
         """Hash of `WHERE HOST` → how many requests are in `lanes`, `delayed` or `dead`."""
-        return f"{self.namespace}:hosts"
+        return f"{self._prefix}:hosts"
 
     @property
     def blocked(self) -> str:
         """Hash of a worker that begins nothing new → JSON `[why, when it last said so]`."""
-        return f"{self.namespace}:blocked"
+        return f"{self._prefix}:blocked"
 
     @property
     def about(self) -> str:
         """Hash: `version`, and `epoch`, a name that is another when the data were lost."""
-        return f"{self.namespace}:about"
+        return f"{self._prefix}:about"
 
     @property
     def renounced(self) -> str:
         """String: the worker that has thrown the queue away, for a minute, since keys were lost."""
-        return f"{self.namespace}:renounced"
+        return f"{self._prefix}:renounced"
 
     @property
     def families(self) -> str:
         """Set of the names of all families."""
-        return f"{self.namespace}:families"
+        return f"{self._prefix}:families"
 
     def family(self, name: str) -> str:
         """Set of fingerprints that a family has seen; gone a week after its last."""
-        return f"{self.namespace}:family:{name}"
+        return f"{self._prefix}:family:{name}"
 
     def batch(self, worker: str) -> str:
         """Hash of a worker's last commit: its `number` and JSON `effects`; gone after minutes."""
-        return f"{self.namespace}:batch:{worker}"
+        return f"{self._prefix}:batch:{worker}"
 
     @property
     def everything(self) -> list[str]:
@@ -107,10 +120,12 @@ class HostKeys:
     """The keys of what the fleet knows of hosts, whatever spider asks them."""
 
     namespace: str = "throttle"
+    is_tagged: bool = True
+    """As for a queue's keys."""
 
     @property
     def _prefix(self) -> str:
-        return tagged(self.namespace)
+        return tagged(self.namespace) if self.is_tagged else self.namespace
 
     @property
     def gates(self) -> str:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from redis.exceptions import RedisError
 
 from extensions.connection import evicted_keys
-from extensions.keys import LANES, SEEN_BUCKETS, QueueKeys
+from extensions.earlier import take_over
+from extensions.keys import GROUP, LANES, SEEN_BUCKETS, QueueKeys
 from extensions.scripts import Script
 from extensions.versions import NewerVersionError
 
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from redis import Redis
 
-GROUP = "workers"
 State = Literal["running", "paused", "draining"]
 """Paused: nothing is leased. Draining: workers end when nothing is left, also those that watch."""
 _RECLAIM_AT_ONCE = 100
@@ -40,7 +40,7 @@ _BATCH_KEPT = 600
 """Seconds for which a commit whose reply was lost is answered as the first time."""
 _FAMILY_KEPT = 7 * 86_400
 """Seconds."""
-VERSION = 1
+VERSION = 2
 """Of the queue's keys and entries; whoever meets a later one leaves them alone."""
 
 
@@ -174,6 +174,8 @@ class RequestQueue:
             NewerVersionError: the queue is of a later version; nothing was changed.
 
         """
+        self.check_version()
+        take_over(self._redis, self._keys.namespace, VERSION)
         keys = [*self._keys.lanes, self._keys.about]
         version, epoch = self._open(keys, [GROUP, _FORGOTTEN, VERSION, secrets.token_hex(8)])
         if version > VERSION:
@@ -275,12 +277,9 @@ class RequestQueue:
     def status(self, *, forget_if_finished: bool = False) -> Status:
         """Say where every request is; on demand forget what was seen, once nothing is left."""
         keys = self._keys
+        named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.state]
         seen = [keys.seen(bucket) for bucket in range(SEEN_BUCKETS)] if forget_if_finished else []
-        reply = self._status(
-            [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.state, keys.dead_letters],
-            [GROUP, *seen],
-        )
-        return _read_status(reply)
+        return _read_status(self._status([*named, keys.dead_letters, *seen], [GROUP]))
 
     def evicted_keys(self) -> int:
         """Return how many keys Redis has thrown away for want of memory, of whoever's."""

@@ -6,6 +6,7 @@ from contextlib import suppress
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from redis.cluster import RedisCluster
 from redis.exceptions import NoScriptError
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ class Script:
         if len(calls) == 1:
             keys, arguments = calls[0]
             return [self._redis.evalsha(sha, len(keys), *keys, *arguments)]
+        if isinstance(self._redis, RedisCluster):
+            # Its pipelines run no scripts.
+            return [self._redis.evalsha(sha, len(keys), *keys, *more) for keys, more in calls]
         with self._redis.pipeline(transaction=False) as pipeline:
             for keys, arguments in calls:
                 pipeline.evalsha(sha, len(keys), *keys, *arguments)

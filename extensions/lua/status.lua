@@ -1,7 +1,8 @@
 -- Say in one step where every request is.
 --
 -- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 state   8 dead_letters
--- ARGV  1 group   2… seen buckets to throw away if nothing is left
+--       9… seen buckets to throw away if nothing is left
+-- ARGV  1 group
 -- Returns the state, what is left to do (watchers aside), the number of watchers, of dead letters,
 -- the length and the pending count of each lane, and the counts.
 local left = redis.call("ZCARD", KEYS[4]) - redis.call("HLEN", KEYS[6])
@@ -12,7 +13,7 @@ for lane = 1, 3 do
   left = left + lengths[lane]
 end
 if left == 0 then
-  for i = 2, #ARGV do redis.call("UNLINK", ARGV[i]) end
+  for i = 9, #KEYS do redis.call("UNLINK", KEYS[i]) end
 end
 return {
   redis.call("GET", KEYS[7]) or "", left, redis.call("HLEN", KEYS[6]),

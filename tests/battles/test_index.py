@@ -162,7 +162,7 @@ def test_each_battle_lies_in_its_own_segment(index):
 def test_a_row_whose_segment_has_no_name_is_no_row(index, redis):
     """A Redis that evicts keys loses some of an index and keeps others."""
     index.add([entry()])
-    redis.delete("battles:index:segment_names")
+    redis.delete("{battles}:index:segment_names")
 
     assert index.find(["gen9ou-1"]) == {}
     assert ids(index) == []
@@ -423,7 +423,7 @@ def test_an_index_is_opened_as_the_settings_say(redis, redis_url):
 
     BattleIndex.from_settings(settings).add([entry()])
 
-    assert redis.exists("mine:index:count")
+    assert redis.exists("{mine}:index:count")
 
 
 def test_an_index_without_redis_says_so(monkeypatch):

@@ -30,4 +30,4 @@ def test_no_key_is_named_twice():
 
 
 def test_every_key_begins_with_the_namespace():
-    assert {key.partition(":")[0] for key in IndexKeys("mine").fixed} == {"mine"}
+    assert {key.partition(":")[0] for key in IndexKeys("mine").fixed} == {"{mine}"}

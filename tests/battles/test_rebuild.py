@@ -93,7 +93,7 @@ def test_a_month_that_begins_between_the_last_look_and_the_swap_is_kept(redis, m
     rebuild.begin()
     list_pairs, late = rebuild._list_pairs, [replace(ENTRY, time=ENTRY.time + 90 * 86_400)]
 
-    def list_pairs_too_soon() -> int:
+    def list_pairs_too_soon() -> tuple[int, list[str]]:
         months = list_pairs()
         index.add([late.pop()] if late else [])
         return months
@@ -102,7 +102,7 @@ def test_a_month_that_begins_between_the_last_look_and_the_swap_is_kept(redis, m
     rebuild.finish()
 
     assert [row.id for row in index.search(Query())] == [ENTRY.id]
-    assert not list(redis.scan_iter("battles:reindex:*"))
+    assert not list(redis.scan_iter("{battles}:reindex:*"))
 
 
 def test_a_writer_that_never_pauses_loses_nothing(redis):
@@ -134,7 +134,7 @@ def test_nothing_is_noted_when_nobody_rebuilds(archive, battles, redis):
 
     keys = archive.index.keys
     assert not redis.exists(keys.additions, keys.beside.additions)
-    assert not list(redis.scan_iter("battles:reindex:*"))
+    assert not list(redis.scan_iter("{battles}:reindex:*"))
 
 
 # --- Readers --------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def killed(archive, battles, places) -> None:
 
 @pytest.mark.usefixtures("killed")
 def test_a_rebuild_that_is_killed_leaves_the_old_index(archive, battles, redis):
-    assert redis.exists("battles:reindex:count")
+    assert redis.exists("{battles}:reindex:count")
     assert found(archive) == ids(battles[:40])
     assert len(archive.index) == 40
 

@@ -281,7 +281,7 @@ def test_segments_that_the_index_lacks_are_brought_in_and_no_other_is_read(
 
 def test_an_index_that_lost_some_of_its_keys_is_made_anew(begin, archive, battles, redis, caplog):
     archive.keep(battles[:10])
-    redis.delete(next(redis.scan_iter("battles:index:rows:*")))
+    redis.delete(next(redis.scan_iter("{battles}:index:rows:*")))
     assert len(found(archive)) < 10
 
     begin()
@@ -355,9 +355,9 @@ def test_a_store_that_is_away_when_the_data_are_lost_is_asked_again(
 def test_workers_make_the_index_whole_one_after_the_other(begin, archive, battles, redis):
     archive.keep(battles[:10])
     redis.flushdb()
-    redis.lock("battles:index:recovering", timeout=0.2).acquire()
+    redis.lock("{battles}:index:recovering", timeout=0.2).acquire()
 
     begin()
 
-    assert not redis.exists("battles:index:recovering")
+    assert not redis.exists("{battles}:index:recovering")
     assert found(archive) == ids(battles[:10])

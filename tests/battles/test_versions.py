@@ -23,12 +23,12 @@ def of_later_version(path) -> None:
 @pytest.fixture
 def newer_index(archive, battles, redis):
     archive.keep(battles[:3])
-    redis.set(archive.index.keys.version, 2)
+    redis.set(archive.index.keys.version, 3)
 
 
 @pytest.fixture
 def newer_queue(redis):
-    redis.hset("replays:queue:about", mapping={"version": 2, "epoch": "later"})
+    redis.hset("{replays}:queue:about", mapping={"version": 3, "epoch": "later"})
 
 
 def contents(redis) -> dict:
@@ -53,7 +53,7 @@ def test_an_index_of_a_later_version_stops_every_command(scrapy, redis, words):
 
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaint == (
-        "the index battles is of version 2, and this worker knows up to 1: upgrade it"
+        "the index battles is of version 3, and this worker knows up to 2: upgrade it"
     )
     assert contents(redis) == before
 
@@ -67,7 +67,7 @@ def test_a_queue_of_a_later_version_stops_every_command(scrapy, redis, words):
 
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaint == (
-        "the queue replays:queue is of version 2, and this worker knows up to 1: upgrade it"
+        "the queue replays:queue is of version 3, and this worker knows up to 2: upgrade it"
     )
     assert contents(redis) == before
 
@@ -90,16 +90,16 @@ def test_whoever_adds_says_of_which_version_the_index_is(redis):
     index = BattleIndex(redis)
     index.claim()
 
-    assert redis.get(index.keys.version) == b"1"
+    assert redis.get(index.keys.version) == b"2"
 
 
 def test_whoever_would_add_to_a_later_version_is_refused(redis):
     index = BattleIndex(redis)
-    redis.set(index.keys.version, 2)
+    redis.set(index.keys.version, 3)
 
     with pytest.raises(NewerVersionError):
         index.claim()
-    assert redis.get(index.keys.version) == b"2"
+    assert redis.get(index.keys.version) == b"3"
 
 
 def test_a_rebuilt_index_keeps_its_version(archive, battles, redis):
@@ -108,4 +108,4 @@ def test_a_rebuilt_index_keeps_its_version(archive, battles, redis):
 
     list(archive.corpus.rebuild_index())
 
-    assert redis.get(archive.index.keys.version) == b"1"
+    assert redis.get(archive.index.keys.version) == b"2"

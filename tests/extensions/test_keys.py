@@ -12,7 +12,7 @@ def test_no_two_keys_share_a_name():
 
 
 def test_every_key_begins_with_the_namespace():
-    assert all(key.startswith("replays:queue:") for key in KEYS.everything)
+    assert all(key.startswith("{replays}:queue:") for key in KEYS.everything)
 
 
 def test_everything_is_the_lanes_and_the_buckets_and_eight_more():
@@ -22,15 +22,15 @@ def test_everything_is_the_lanes_and_the_buckets_and_eight_more():
 @pytest.mark.parametrize(
     ("key", "name"),
     [
-        (KEYS.lanes[0], "replays:queue:lane:discovery"),
-        (KEYS.lanes[1], "replays:queue:lane:downloads"),
-        (KEYS.lanes[2], "replays:queue:lane:backfill"),
-        (KEYS.delayed, "replays:queue:delayed"),
-        (KEYS.counts, "replays:queue:counts"),
-        (KEYS.watchers, "replays:queue:watchers"),
-        (KEYS.dead_letters, "replays:queue:dead_letters"),
-        (KEYS.state, "replays:queue:state"),
-        (KEYS.seen(8191), "replays:queue:seen:8191"),
+        (KEYS.lanes[0], "{replays}:queue:lane:discovery"),
+        (KEYS.lanes[1], "{replays}:queue:lane:downloads"),
+        (KEYS.lanes[2], "{replays}:queue:lane:backfill"),
+        (KEYS.delayed, "{replays}:queue:delayed"),
+        (KEYS.counts, "{replays}:queue:counts"),
+        (KEYS.watchers, "{replays}:queue:watchers"),
+        (KEYS.dead_letters, "{replays}:queue:dead_letters"),
+        (KEYS.state, "{replays}:queue:state"),
+        (KEYS.seen(8191), "{replays}:queue:seen:8191"),
     ],
     ids=lambda value: value.rpartition(":")[-1],
 )

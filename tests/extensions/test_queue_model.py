@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 )
 
 from extensions.dead_letters import Failure, write_letter
-from extensions.keys import LANES, QueueKeys
-from extensions.queue import GROUP, Add, Bury, Done, Leased, Operation, RequestQueue, Return
+from extensions.keys import GROUP, LANES, QueueKeys
+from extensions.queue import Add, Bury, Done, Leased, Operation, RequestQueue, Return
 from tests.conftest import Clock, examples
 
 if TYPE_CHECKING:

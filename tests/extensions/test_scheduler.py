@@ -24,9 +24,9 @@ from twisted.python.failure import Failure
 
 from extensions.connection import UnreachableError
 from extensions.dead_letters import DeadLetterError
-from extensions.keys import QueueKeys
+from extensions.keys import GROUP, QueueKeys
 from extensions.lease import LeaseLostError, NotStoredError, still_held
-from extensions.queue import GROUP, Add, RequestQueue, Status
+from extensions.queue import Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
 from extensions.signals import data_lost, nothing_waits, work_blocked

@@ -27,8 +27,8 @@ class Fixed:
     ("mark", "bucket", "number"),
     [
         ("0000000000000000", 0, 0),
-        ("ffffffffffffffff", 8191, -1),
-        ("7fffffffffffffff", 8191, 2**63 - 1),
+        ("ffffffffffffffff", 32767, -1),
+        ("7fffffffffffffff", 32767, 2**63 - 1),
         ("8000000000000000", 0, -(2**63)),
         ("0102030405060708", 258, 0x0102030405060708),
     ],
@@ -61,7 +61,7 @@ def test_one_request_has_one_place_and_another_has_another():
 def test_buckets_fill_evenly():
     seen = Seen(RequestFingerprinter())
 
-    filled = Counter(seen.place(Request(f"http://site/{n}"))[0] for n in range(20_000))
+    filled = Counter(seen.place(Request(f"http://site/{n}"))[0] for n in range(80_000))
 
     assert len(filled) > SEEN_BUCKETS * 0.85
     assert max(filled.values()) < 15

@@ -234,7 +234,7 @@ def test_hostile_entries_become_dead_letters_and_the_crawl_goes_on(fleet_of):
     fleet = fleet_of("--battles", "100")
     fleet.queue()
     for entry in HOSTILE.values():
-        fleet.client().xadd("replays:queue:lane:discovery", entry)
+        fleet.client().xadd("{replays}:queue:lane:discovery", entry)
 
     fleet.crawl()
 

@@ -69,7 +69,7 @@ def test_an_index_that_would_shrink_stays_as_it_was(scrapy, archive, battles, re
         " `scrapy reindex --yes` replaces it all the same"
     )
     assert len(archive.index) == len(list(archive.index.search(Query()))) == 10
-    assert not list(redis.scan_iter("battles:reindex:*"))
+    assert not list(redis.scan_iter("{battles}:reindex:*"))
 
 
 def test_an_index_of_one_battle_is_not_emptied(scrapy, archive, battles):

@@ -1,0 +1,103 @@
+"""Take over what an earlier version left in Redis under other names, and have it refuse to go on.
+
+Before version 2 the names of keys had no tag, by which a cluster keeps together what belongs
+together. All steps are safe to repeat, so that a death between two of them costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from redis.cluster import RedisCluster
+
+from extensions.hosts import MARGIN, Hosts
+from extensions.inspection import count_hosts
+from extensions.keys import EARLIER_SEEN_BUCKETS, SEEN_BUCKETS, HostKeys, QueueKeys
+from extensions.scripts import Script
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from redis import Redis
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 64
+_LONGEST_HOLD = 86_400.0
+"""Seconds."""
+
+
+def rename(redis: Redis, pairs: Iterable[tuple[str, str]]) -> int:
+    """Give keys their new names, old before new, in one step; return how many had the old one."""
+    return int(Script(redis, "extensions", "adopt")([key for pair in pairs for key in pair], []))
+
+
+def take_over(redis: Redis, namespace: str, version: int) -> None:
+    """Take over a queue and what is known of hosts; leave word for workers of earlier versions.
+
+    Those refuse the queue from then on, and lose nothing: what they held comes back by itself.
+    """
+    if isinstance(redis, RedisCluster):
+        # No earlier version ran on one.
+        return
+    old, new = QueueKeys(namespace, is_tagged=False), QueueKeys(namespace)
+    if int(redis.hget(old.about, "version") or 0) >= version:
+        return
+    if redis.exists(*old.lanes):
+        logger.warning("The queue %s is of an earlier version, and is taken over", namespace)
+        _hosts(redis)
+        _seen(redis, old, new)
+        for field, number in count_hosts(redis, old).items():
+            redis.hset(new.hosts, field, number)
+        rename(redis, [*_pairs(old, new), *_families(redis, old, new)])
+    redis.hset(old.about, "version", version)
+
+
+def _pairs(old: QueueKeys, new: QueueKeys) -> list[tuple[str, str]]:
+    named = [(old.delayed, new.delayed), (old.counts, new.counts), (old.watchers, new.watchers)]
+    named += [(old.dead_letters, new.dead_letters), (old.state, new.state)]
+    return [*named, (old.families, new.families), *zip(old.lanes, new.lanes, strict=True)]
+
+
+def _families(redis: Redis, old: QueueKeys, new: QueueKeys) -> list[tuple[str, str]]:
+    names = [name.decode() for name in cast("set[bytes]", redis.smembers(old.families))]
+    return [(old.family(name), new.family(name)) for name in names]
+
+
+def _seen(redis: Redis, old: QueueKeys, new: QueueKeys) -> None:
+    """Spread what was seen over more buckets."""
+    for first in range(0, EARLIER_SEEN_BUCKETS, _AT_ONCE):
+        buckets = [old.seen(bucket) for bucket in range(first, first + _AT_ONCE)]
+        with redis.pipeline(transaction=False) as pipeline:
+            for bucket in buckets:
+                pipeline.smembers(bucket)
+            marks = [mark for found in pipeline.execute() for mark in found]
+        with redis.pipeline(transaction=True) as pipeline:
+            for mark in marks:
+                # The first two bytes of the fingerprint, as `Seen` has it.
+                number = (int(mark) >> 48) % 2**16 % SEEN_BUCKETS
+                pipeline.sadd(new.seen(number), mark)
+            pipeline.unlink(*buckets)
+            pipeline.execute()
+
+
+def _hosts(redis: Redis) -> None:
+    """Take over how fast hosts may be asked, and how long they want to be left alone."""
+    old, hosts = HostKeys(is_tagged=False), Hosts(redis, HostKeys().namespace)
+    seconds, micros = redis.time()
+    now = seconds + micros / 1e6
+    for name, until in cast("dict[bytes, bytes]", redis.hgetall(old.gates)).items():
+        left = int(until) / 1e6 - now
+        if left > 0:
+            reason = "an earlier version was asked to wait"
+            hosts.hold(name.decode(), reason, asked=left, default=left, longest=_LONGEST_HOLD)
+    for name in cast("set[bytes]", redis.smembers(old.hosts)):
+        host = name.decode()
+        rate, delay = redis.hmget(old.host(host), ["rate", "crawl_delay"])
+        if rate is not None:
+            hosts.set_rate(host, float(rate) / MARGIN)
+        if delay is not None:
+            hosts.set_crawl_delay(host, float(delay))
+        redis.unlink(old.host(host), old.flight(host))
+    redis.unlink(old.gates, old.hosts)
