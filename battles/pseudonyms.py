@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from battles.parsers.log import without_chat
+from battles.parsers.chat import without_chat
 from battles.parsers.names import to_id
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.items import Player
-from battles.parsers.log import content_hash, without_chat
+from battles.parsers.chat import without_chat
+from battles.parsers.log import content_hash
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.records import decode, encode
