@@ -363,7 +363,7 @@ replies = st.dictionaries(st.sampled_from(fields), rubbish).flatmap(
 def test_any_object_is_a_replay_that_can_be_stored(reply):
     battle = read(reply)
 
-    assert decode(encode(battle)) == replace(battle, private=0, asked="")
+    assert decode(encode(battle)) == replace(battle, private=0, asked="", has_chat=False)
 
 
 @settings(deadline=None)
