@@ -26,14 +26,14 @@ _NOTICE = (
     rf"|{_SOMEBODY} lost [^\n]*inactivity\."
     rf"|{_SOMEBODY} \| Time left: [^\n]*"
     rf"|\[{_SOMEBODY} has \d+s this turn / \d+s total\]"
-    r"|Ladder (?:isn't responding|updat(?:ed|ing)|\()[^\n]*"
+    r"|Ladder (?:isn't responding|updated|updating|\()[^\n]*"
 )
 """Text that says something of the battle; any other text answers somebody's command."""
 _ANSWER = rf"(?:\|\|(?=.)|(?=[^|\n]*[^|\s])(?!\|))(?!(?:{_NOTICE})\r?$).*"
 
 _OF_THE_BATTLE = (
     r"[^\n]{1,128}(?:'|&#39;|&apos;)s (?:rating: |Tera (?:Types|Captains):)"
-    r"|Ratings not updated|Ladder (?:updat(?:ed|ing)|\()|There was an error calculating rating"
+    r"|Ratings not updated|Ladder (?:updated|updating|\()|There was an error calculating rating"
     r"|<span style=\"white-space:nowrap\"><psicon "
     r"|<div class=\"infobox\"><details class=\"readmore\"[^>\n]*><summary><strong>\d+ custom rule"
     r"|<div class=[\"']broadcast-\w+[\"']><(?:b|strong)>(?:"
