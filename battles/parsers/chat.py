@@ -29,7 +29,7 @@ _NOTICE = (
     r"|Ladder (?:isn't responding|updated|updating|\()[^\n]*"
 )
 """Text that says something of the battle; any other text answers somebody's command."""
-_ANSWER = rf"(?:\|\|(?=.)|(?=[^|\n]*[^|\s])(?!\|))(?!(?:{_NOTICE})\r?$).*"
+_ANSWER = rf"(?:\|\|(?=.*\S)|(?=[^|\n]*[^|\s])(?!\|))(?!(?:{_NOTICE})\r?$).*"
 
 _OF_THE_BATTLE = (
     r"[^\n]{1,128}(?:'|&#39;|&apos;)s (?:rating: |Tera (?:Types|Captains):)"

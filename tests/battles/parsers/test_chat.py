@@ -78,6 +78,7 @@ NOTICES = [
     "|j|☆Ann",
     "|",
     "||",
+    "|| \r",
 ]
 """What says something of the battle."""
 
