@@ -23,6 +23,7 @@ explain        tell everything that is known of a battle
 export         write battles as Parquet or JSON Lines
 parquet        write battles to a Parquet file
 pseudonyms     replace the names of players by keyed pseudonyms
+leftovers      find names that are left in a battle after they were replaced
 commands/      what `scrapy` can do here besides crawling
 console        what the commands share
 keys           every name the index uses in Redis

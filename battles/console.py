@@ -17,6 +17,7 @@ from scrapy.spiderloader import get_spider_loader
 from battles.arguments import nearest
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
+from battles.leftovers import LeftoverError
 from extensions.connection import EvictionError, UnreachableError
 from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
@@ -36,6 +37,7 @@ _ENVIRONMENT = (
     EmbeddedRedisError,
     EvictionError,
     ExportError,
+    LeftoverError,
     NewerVersionError,
     OSError,
     StorageError,

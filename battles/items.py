@@ -60,7 +60,11 @@ class Battle:
     fetched_at: int
     """Seconds since the epoch."""
     content_hash: str
-    """BLAKE2b (16 bytes, hexadecimal) of the log without its chat lines."""
+    """BLAKE2b (16 bytes, hexadecimal) of the log without its chat.
+
+    Two that differ may differ only in what the versions that fetched them took for chat; nothing
+    here compares them. Of a battle that is fetched again the later copy counts, whatever its hash.
+    """
     private: int = 0
     """The site's privacy code; only 0 is public and only 0 is stored."""
     has_chat: bool = False

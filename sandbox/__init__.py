@@ -3,6 +3,7 @@
 replays.jsonl.zst   recorded battles, made by the real simulator
 simulate.cjs        makes them again
 site                the replay site over them: what a search answers, and a replay
+queries             what a search asks for, read as the real site reads it
 misbehave           what goes wrong on request
 server              the site over HTTP; `python -m sandbox` runs it
 options             options that the programs share, and what is said when they are wrong

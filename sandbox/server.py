@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, TextIO
 from aiohttp import web
 
 from sandbox.misbehave import GARBAGE, Misbehaviour
-from sandbox.site import ActionError, ReplaySite
+from sandbox.queries import ActionError, DatabaseError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from sandbox.site import ReplaySite
 
 _ROBOTS = "User-agent: *\nAllow: /\n"
 _PAUSE = "Crawl-delay: {}\n"
@@ -114,9 +116,13 @@ class Server:
 
     async def _search(self, request: web.Request) -> web.Response:
         try:
-            rows = self._site.search(request.query)
+            # Of what is said twice, the last counts.
+            rows = self._site.search(dict(request.query.items()))
         except ActionError as error:
-            return web.Response(text=f"]{json.dumps({'actionerror': str(error)})}", headers=_CORS)
+            text = json.dumps({"actionerror": str(error)}, separators=(",", ":"))
+            return web.Response(text=f"]{text}", headers=_CORS)
+        except DatabaseError as error:
+            return web.Response(status=500, text=f"{error}\n", headers=_CORS)
         body = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode()
         return web.Response(body=body, content_type="application/json", headers=_CORS)
 

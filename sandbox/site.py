@@ -1,39 +1,39 @@
 """The replay site over recorded battles: what a search answers, and a replay.
 
 Behaves as the real one does: upload times in whole seconds, newest first and no order among equals;
-51 rows a page; `before` exclusive with a format or a user and inclusive without; `page` only with
-one of them, and never together with `before`; errors with status 200.
+51 rows a page; `before` exclusive with a format or a user and inclusive without; `page` and `sort`
+only with one of them; `contains` the last hour only; errors with status 200.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import re
 from bisect import bisect_left
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cache
 from hashlib import blake2b
 from importlib.resources import files
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import zstandard
 
+from sandbox.queries import read_query, to_id
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from sandbox.queries import Query
 
 PAGE_ROWS = 51
 PAGE_STEP = 50
 PAGE_LAST = 100
-_USERS_LIMIT = 2
+CONTAINS_ROWS = 50
+_HOUR = 3600
+_TERMS_LIMIT = 2
 _PRIVATE_CODES = (1, 2, 3, 10)
-_NUMBER = re.compile(r"[0-9]{1,15}")
-_NOT_ID = re.compile(r"[^a-z0-9]+")
-
-
-class ActionError(Exception):
-    """Raised when a search makes no sense; the site says so with status 200."""
 
 
 @dataclass(slots=True)
@@ -154,32 +154,43 @@ class ReplaySite:
 
         Raises:
             ActionError: the parameters make no sense.
+            DatabaseError: the real site would ask its database in vain.
 
         """
-        _check(parameters)
-        page = _page(parameters)
-        if page > PAGE_LAST:
+        query = read_query(parameters)
+        if query.contains:
+            return self._containing(query.contains)
+        if query.page > PAGE_LAST:
             return []
-        users = _users(parameters)
-        format_id = to_id(parameters.get("format", ""))
-        recent = not users and not format_id
-        before = parameters.get("before", "")
-        rows = self._lists[_list_key(format_id, users)][::-1]
-        if len(users) > 1:
-            wanted = set(users)
-            rows = [row for row in rows if wanted <= {to_id(name) for name in row.players}]
-        if _NUMBER.fullmatch(before):
-            limit = int(before) + (1 if recent else 0)
-            rows = [row for row in rows if row.uploaded < limit]
-        if parameters.get("sort") == "rating":
+        rows = self._listed(query)
+        if not query.users and not query.format_id:
+            return [row.row(recent=True) for row in rows[:PAGE_ROWS]]
+        if query.by_rating:
             rows.sort(key=lambda row: (row.rating is not None, -(row.rating or 0)))
-        start = 0 if recent else PAGE_STEP * (page - 1)
-        return [row.row(recent=recent) for row in rows[start : start + PAGE_ROWS]]
+        start = PAGE_STEP * (int(query.page) - 1)
+        return [row.row(recent=False) for row in rows[start : start + PAGE_ROWS]]
 
+    def _listed(self, query: Query) -> list[Replay]:
+        """Find what fits, newest first."""
+        rows = self._lists[_list_key(query.format_id, query.users)][::-1]
+        if len(query.users) > 1:
+            wanted = set(query.users)
+            rows = [row for row in rows if wanted <= {to_id(name) for name in row.players}]
+        limit = query.limit()
+        if limit is None:
+            return rows
+        if not query.users and not query.format_id:
+            limit += 1
+        return [row for row in rows if row.uploaded < limit]
 
-def to_id(name: str) -> str:
-    """Reduce a name to what the site compares."""
-    return _NOT_ID.sub("", name.lower())
+    def _containing(self, contains: str) -> list[dict[str, Any]]:
+        """Find words in the logs of the last hour, which ends with the newest replay."""
+        terms, rows = contains.split(","), self._lists["", ""][::-1]
+        if not rows or len(terms) > _TERMS_LIMIT:
+            return []
+        recent = (row for row in rows if row.uploaded > rows[0].uploaded - _HOUR)
+        found = (row for row in recent if all(term in json.loads(row.log) for term in terms))
+        return [row.row(recent=True) for row in islice(found, CONTAINS_ROWS)]
 
 
 def _order(replay: Replay) -> tuple[int, bytes]:
@@ -195,31 +206,6 @@ def _search_keys(replay: Replay) -> set[tuple[str, str]]:
 
 def _list_key(format_id: str, users: list[str]) -> tuple[str, str]:
     return format_id, users[0] if users else ""
-
-
-def _users(parameters: Mapping[str, str]) -> list[str]:
-    names = parameters.get("user", parameters.get("username", "")).split(",")
-    names.append(parameters.get("user2", parameters.get("username2", "")))
-    users = [userid for name in names if (userid := to_id(name))]
-    if len(users) > _USERS_LIMIT:
-        raise ActionError("Limit 2 usernames in a search")
-    return users
-
-
-def _check(parameters: Mapping[str, str]) -> None:
-    if "page" in parameters and "before" in parameters:
-        raise ActionError(
-            'Cannot set both "page" and "before", please choose one method of pagination'
-        )
-    if parameters.get("sort", "date") not in ("rating", "date"):
-        raise ActionError('Sort must be "rating" or "date"')
-
-
-def _page(parameters: Mapping[str, str]) -> int:
-    text = parameters.get("page", "1")
-    if not _NUMBER.fullmatch(text) or int(text) < 1:
-        raise ActionError(f"Invalid page number: {text}")
-    return int(text)
 
 
 def _lay_out(plan: Plan) -> list[Replay]:

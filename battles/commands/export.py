@@ -13,10 +13,29 @@ from battles.arguments import ArgumentError
 from battles.console import ArchiveCommand, archive_of, fail, missing, print_json, usage_errors
 from battles.export import check_target, export
 from battles.filters import add_filters, read_filters
+from battles.leftovers import Leftovers
 from battles.pseudonyms import Pseudonyms
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from collections.abc import Iterator
+
+    from battles.items import Battle
+
+
+def _without_names(
+    battles: Iterator[Battle], pseudonyms: Pseudonyms, leftovers: Leftovers
+) -> Iterator[Battle]:
+    """Replace names, and see to it that none is left before anything takes its place.
+
+    Raises:
+        LeftoverError: one is.
+
+    """
+    for battle in battles:
+        copy = pseudonyms.replace_in(battle)
+        leftovers.check(battle, copy)
+        yield copy
 
 
 class Command(ArchiveCommand):
@@ -50,14 +69,17 @@ class Command(ArchiveCommand):
             pseudonyms = self._pseudonyms() if opts.pseudonyms else None
         with archive_of(self) as corpus:
             check_target(Path(opts.to), opts.form, force=opts.force)
+            leftovers = Leftovers()
             battles = corpus.everything(query)
             if pseudonyms is not None:
-                battles = map(pseudonyms.replace_in, battles)
+                battles = _without_names(battles, pseudonyms, leftovers)
             first = next(battles, None)
             if first is None:
                 fail(self, missing(corpus) if corpus.unreadable else corpus.why_nothing(query))
                 return
             count = export(chain([first], battles), Path(opts.to), opts.form, force=opts.force)
+            if leftovers.alike():
+                sys.stderr.write(f"{leftovers.alike()}\n")
             if opts.json:
                 print_json({"battles": count, "to": opts.to})
             else:

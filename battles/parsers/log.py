@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SIDES = ("p1", "p2", "p3", "p4")
-_CHAT = re.compile(r"^\|(?:c|c:|chat|chat:)(?:\|.*)?(?:\n|\Z)", re.MULTILINE)
 _RATING = re.compile(r"(.{1,128})'s rating: ([0-9]{1,6}) &rarr; <strong>([0-9]{1,6})</strong>")
 _LARGEST = 2**31
 """Numbers from here on are rubbish, and would not fit the index."""
@@ -42,7 +41,6 @@ class LogFacts:
     winner: str | None = None
     tie: bool = False
     ended: Ending | None = None
-    has_chat: bool = False
 
 
 def parse_log(log: str) -> LogFacts:
@@ -51,17 +49,6 @@ def parse_log(log: str) -> LogFacts:
     for kind, rest in _LINE.findall(log):
         _READERS[kind](reader, rest)
     return reader.facts()
-
-
-def without_chat(log: str) -> str:
-    r"""Remove what people said; joins, ratings and the battle itself stay.
-
-    >>> without_chat("|turn|1\n|c|☆A|hello\n|win|A")
-    '|turn|1\n|win|A'
-    """
-    rest = _CHAT.sub("", log)
-    # Without a line feed at its end before, a log has none afterwards.
-    return rest if log.endswith("\n") else rest.removesuffix("\n")
 
 
 def content_hash(log: str) -> str:
@@ -168,9 +155,6 @@ class _LogReader:
         # With a message it says that the battle is official, as of a tournament, and not rated.
         self._facts.rated = not rest
 
-    def chat(self, _rest: str) -> None:
-        self._facts.has_chat = True
-
     def rule(self, rest: str) -> None:
         if rest.startswith("Open Team Sheets"):
             self._facts.open_team_sheets = True
@@ -213,10 +197,6 @@ _READERS: dict[str, Callable[[_LogReader, str], None]] = {
     "rule": _LogReader.rule,
     "showteam": _LogReader.team_sheet,
     "raw": _LogReader.raw,
-    "c": _LogReader.chat,
-    "c:": _LogReader.chat,
-    "chat": _LogReader.chat,
-    "chat:": _LogReader.chat,
 }
 
 _PIPED = "|".join(re.escape(kind) for kind in _READERS if kind != "tie")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from battles.items import Battle, Player
-from battles.parsers.log import LogFacts, content_hash, number, parse_log, without_chat
+from battles.parsers.chat import without_chat
+from battles.parsers.log import LogFacts, content_hash, number, parse_log
 from battles.parsers.names import format_of, to_id
 from battles.parsers.reply import BadReplyError, parse_json
 
@@ -26,7 +27,7 @@ def parse_replay(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battl
     if not isinstance(reply, dict):
         raise BadReplyError(f"not a replay but {type(reply).__name__}")
     log = _text(reply.get("log"))
-    facts = parse_log(log)
+    facts, silent = parse_log(log), without_chat(log)
     battle_id = _text(reply.get("id"))
     private = reply.get("private", 0)
     return Battle(
@@ -49,8 +50,8 @@ def parse_replay(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battl
         source="replay",
         url=url,
         fetched_at=fetched_at,
-        content_hash=content_hash(without_chat(log) if facts.has_chat else log),
-        has_chat=facts.has_chat,
+        content_hash=content_hash(silent),
+        has_chat=silent != log,
         # What is neither 0 nor a known code is private until the site says otherwise.
         private=private if isinstance(private, int) else -1,
         asked=asked,

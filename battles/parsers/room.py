@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from battles.items import Battle
-from battles.parsers.log import content_hash, parse_log, without_chat
+from battles.parsers.chat import without_chat
+from battles.parsers.log import content_hash, parse_log
 from battles.parsers.names import format_of
 
 
@@ -13,7 +14,7 @@ def parse_room(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battle:
     Its rating is the lower of the players' before the battle, which is what the site lists it by.
     """
     log = body.decode("utf-8", "replace")
-    facts = parse_log(log)
+    facts, silent = parse_log(log), without_chat(log)
     players = list(facts.players.values())
     ratings = [player.rating_before for player in players if player.rating_before is not None]
     return Battle(
@@ -36,7 +37,7 @@ def parse_room(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battle:
         source="room",
         url=url,
         fetched_at=fetched_at,
-        content_hash=content_hash(without_chat(log) if facts.has_chat else log),
-        has_chat=facts.has_chat,
+        content_hash=content_hash(silent),
+        has_chat=silent != log,
         asked=asked,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from scrapy.exceptions import DropItem
 
 from battles.items import Battle, Unreadable
-from battles.parsers.log import without_chat
+from battles.parsers.chat import without_chat
 from extensions.dead_letters import DeadLetterError
 
 if TYPE_CHECKING:

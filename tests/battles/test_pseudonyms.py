@@ -97,7 +97,7 @@ def test_a_recorded_battle_without_names_reads_as_before(pairs, pseudonyms):
             player.name = pseudonyms.of(player.name)
         winner = facts.winner and pseudonyms.of(facts.winner)
         # Chat has no place in what is shared.
-        return replace(facts, winner=winner, has_chat=False)
+        return replace(facts, winner=winner)
 
     differing = [battle.id for battle, copy in pairs if renamed(battle.log) != parse_log(copy.log)]
 
@@ -182,6 +182,9 @@ ASH = Pseudonyms("a secret").of("Ash")
         ("|cant|p2a: Ash|Ash", f"|cant|p2a: {ASH}|Ash"),
         ("|-hint|Ash", f"|-hint|{ASH}"),
         ("|unheard of|Ash", f"|unheard of|{ASH}"),
+        ("|inactive|Ash, as ash, ms still do.", f"|inactive|{ASH}, as {ASH}, ms still do."),
+        ("|unheard of|<td>ash</td>", f"|unheard of|<td>{ASH}</td>"),
+        ("|move|p1a: X|Tackle|[from] ash", "|move|p1a: X|Tackle|[from] ash"),
         ("|-message|Ashes, Nash and Ash2", "|-message|Ashes, Nash and Ash2"),
     ],
 )
@@ -219,9 +222,9 @@ def test_an_odd_name_leaves_the_log_readable(pseudonyms, name):
 def test_a_name_is_found_however_html_spells_it(pseudonyms, escaped):
     name = "O'B & <A/B>"
 
-    copy = pseudonyms.replace_in(battle_of(f"|player|p1|{name}|1|", f"|raw|<i>{escaped}</i>"))
+    copy = pseudonyms.replace_in(battle_of(f"|player|p1|{name}|1|", f"|unheard of|{escaped}</i>"))
 
-    assert copy.log.endswith(f"|raw|<i>{pseudonyms.of(name)}</i>")
+    assert copy.log.endswith(f"|unheard of|{pseudonyms.of(name)}</i>")
 
 
 def test_a_longer_name_is_replaced_before_the_shorter_that_begins_it(pseudonyms):
@@ -237,6 +240,46 @@ def test_whoever_takes_a_seat_during_the_battle_is_replaced(pseudonyms):
 
     assert log.endswith(f"|-message|{pseudonyms.of('Misty')} forfeited.")
     assert "Misty" not in log
+
+
+def test_whoever_has_the_clock_started_is_replaced(pseudonyms):
+    line = "|inactive|Battle timer is ON: inactive players lose. (requested by {})"
+
+    copy = pseudonyms.replace_in(battle_of("|player|p1|Ash|1|", line.format("A (mod)")))
+
+    assert copy.log.split("\n")[1] == line.format(pseudonyms.of("A (mod)"))
+
+
+def test_an_id_is_replaced_by_the_pseudonym_of_its_name(pseudonyms):
+    name = "OU mods = rfags!"
+    table = '|html|<table width="100%"><tr><td align="left">{}</td><td align="right">Z</td></tr>'
+
+    copy = pseudonyms.replace_in(battle_of(f"|player|p1|{name}|1|", table.format("oumodsrfags")))
+
+    assert copy.log.split("\n")[1] == table.format(pseudonyms.of(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("The!", "|-message|All of the players are inactive."),
+        ("-1045-", "|raw|Z's rating: 1000 &rarr; <strong>1045</strong>"),
+        ("STRONG", "|raw|Z's rating: 1000 &rarr; <strong>1045</strong>"),
+    ],
+)
+def test_an_id_that_reads_like_a_word_of_the_server_is_left(pseudonyms, name, line):
+    copy = pseudonyms.replace_in(battle_of(f"|player|p1|{name}|1|", line))
+
+    assert copy.log.split("\n")[1] == line
+
+
+def test_whose_name_is_spelled_like_an_id_is_meant_by_it(pseudonyms):
+    battle = battle_of("|player|p1|ash|1|", "|player|p2|Misty|1|", "|-message|ash, misty, Misty")
+
+    log = pseudonyms.replace_in(battle).log
+
+    misty = pseudonyms.of("Misty")
+    assert log.endswith(f"|-message|{pseudonyms.of('ash')}, {misty}, {misty}")
 
 
 def test_two_that_win_together_keep_their_own_pseudonyms(pseudonyms):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from pathlib import Path
 
 import pytest
 import requests
@@ -11,6 +12,7 @@ import requests
 from sandbox.misbehave import GARBAGE
 from sandbox.site import ReplaySite
 
+CAPTURED = Path(__file__).parents[1] / "cassettes" / "search"
 TIMEOUT = 10
 LOCKED = {"private": 1, "password": "secret"}
 
@@ -72,13 +74,13 @@ def test_no_answer_asks_to_be_cached_or_is_compressed(serve):
 @pytest.mark.parametrize(
     ("parameters", "body"),
     [
-        ({"page": "0"}, b']{"actionerror": "Invalid page number: 0"}'),
-        ({"sort": "zzz"}, b']{"actionerror": "Sort must be \\"rating\\" or \\"date\\""}'),
-        ({"user": "a,b,c"}, b']{"actionerror": "Limit 2 usernames in a search"}'),
+        ({"page": "0"}, b']{"actionerror":"Invalid page number: 0"}'),
+        ({"sort": "zzz"}, b']{"actionerror":"Sort must be \\"rating\\" or \\"date\\""}'),
+        ({"user": "a,b,c"}, b']{"actionerror":"Limit 2 usernames in a search"}'),
         (
             {"page": "1", "before": "9"},
             (
-                b']{"actionerror": "Cannot set both \\"page\\" and \\"before\\", please choose one'
+                b']{"actionerror":"Cannot set both \\"page\\" and \\"before\\", please choose one'
                 b' method of pagination"}'
             ),
         ),
@@ -260,3 +262,32 @@ def test_a_change_that_makes_no_sense_changes_nothing(serve, body):
 
     assert refused.status_code == 400
     assert get(f"{address}/search.json").status_code == 200
+
+
+def test_a_time_that_the_database_does_not_take_is_a_500(serve, small):
+    assert get(f"{serve(small)}/search.json", before="1.5").status_code == 500
+
+
+def test_of_what_is_asked_twice_the_last_counts(serve, small):
+    address = serve(small)
+
+    twice = get(f"{address}/search.json?user=nobodyatall&user=A")
+
+    assert twice.json() == get(f"{address}/search.json", user="A").json() != []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("bad_page", "bad_page2", "bad_sort", "contains_more", "page_before", "three_users"),
+        *("page101", "empty_user"),
+    ],
+)
+def test_an_odd_query_is_answered_to_the_letter_as_it_was_by_the_real_site(serve, small, name):
+    request, _, rest = (CAPTURED / f"{name}.txt").read_text("utf-8").partition("\n\n")
+    head, _, body = rest.partition("\n\n")
+
+    response = get(f"{serve(small)}/search.json?{request.partition('?')[2]}")
+
+    assert (response.status_code, response.text) == (200, body.strip())
+    assert f"Content-Type: {response.headers['Content-Type'].partition(';')[0]}" in head

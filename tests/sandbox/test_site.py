@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from sandbox.site import ActionError, Plan, ReplaySite, to_id
+from sandbox.queries import ActionError, to_id
+from sandbox.site import Plan, ReplaySite
 
 RECENT = ["uploadtime", "id", "format", "players", "rating"]
 LOCKED = {"private": 1, "password": "secret"}
@@ -63,7 +64,7 @@ def test_before_is_inclusive_without_a_filter(hundred):
 
 
 @LISTS
-@pytest.mark.parametrize("before", ["abc", "", "²", "-5", "9" * 5000], ids=lambda text: text[:4])
+@pytest.mark.parametrize("before", ["abc", "", "²", "0", "0.0", " "])
 def test_a_before_that_is_no_number_is_ignored(site, filters, before):
     assert site.search({**filters, "before": before}) == site.search(filters)
 
@@ -90,7 +91,7 @@ def test_page_101_is_empty_whatever_there_is(make):
     assert site.search({"format": "gen9ou", "page": "101"}) == []
 
 
-@pytest.mark.parametrize("page", ["0", "x", "-1", "", "1.5", "²", "9" * 5000], ids=lambda p: p[:4])
+@pytest.mark.parametrize("page", ["0", "x", "-1", "1.5", "²", " "])
 def test_a_page_that_is_no_number_is_refused(site, page):
     with pytest.raises(ActionError, match=f"^Invalid page number: {page}$"):
         site.search({"format": "gen9ou", "page": page})
@@ -101,7 +102,7 @@ def test_page_and_before_exclude_each_other(site):
         site.search({"format": "gen9ou", "page": "1", "before": "1"})
 
 
-@pytest.mark.parametrize("sort", ["zzz", ""])
+@pytest.mark.parametrize("sort", ["zzz", "Rating"])
 def test_an_unknown_order_is_refused(site, sort):
     with pytest.raises(ActionError, match=r'^Sort must be "rating" or "date"$'):
         site.search({"sort": sort})

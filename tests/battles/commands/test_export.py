@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -138,3 +140,29 @@ def test_an_export_of_nothing_replaces_nothing(scrapy, tmp_path):
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaint == "no battle of format 'gen9uo': did you mean 'gen9ou'?"
     assert (tmp_path / "x.jsonl").read_text() == "an earlier one"
+
+
+@pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("name", ["x.parquet", "x.jsonl", "folder"])
+def test_an_export_in_which_a_name_is_left_is_not_published(scrapy, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("battles.pseudonyms.Pseudonyms.replace_in", lambda _self, battle: battle)
+
+    outcome = scrapy("export", "--to", str(tmp_path / name), "--pseudonyms", PSEUDONYM_KEY="key")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.endswith("; nothing is exported")
+    assert re.fullmatch(r"[a-z0-9-]+: the name '.+' is left in .+", outcome.complaint)
+    assert [path for path in tmp_path.iterdir() if name in path.name] == []
+
+
+def test_what_reads_like_a_name_is_counted_in_a_warning(scrapy, archive, battles, tmp_path):
+    battle = next(battle for battle in battles if battle.players[0].team)
+    player = replace(battle.players[0], name=battle.players[0].team[0])
+    archive.keep([replace(battle, players=[player, *battle.players[1:]])])
+    target = tmp_path / "x.jsonl"
+
+    outcome = scrapy("export", "--json", "--to", str(target), "--pseudonyms", PSEUDONYM_KEY="a key")
+
+    assert outcome.status == 0
+    assert "read like a player's name; they are left" in outcome.errors
+    assert json.loads(outcome.output) == {"battles": 1, "to": str(target)}

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from battles.items import Player
-from battles.parsers.log import content_hash, number, parse_log, without_chat
+from battles.parsers.chat import without_chat
+from battles.parsers.log import content_hash, number, parse_log
 
 
 def log_of(*lines: str) -> str:
@@ -248,21 +247,6 @@ def test_an_empty_gametype_is_none():
     assert parse_log("|gametype|").gametype is None
 
 
-CHAT = ["|c|☆A|hello", "|c:|1795000032|☆A|hello", "|chat|A|hello", "|chat:|1795000032|A|hello"]
-
-
-@pytest.mark.parametrize("line", CHAT)
-def test_chat_is_taken_out_and_the_battle_stays(line):
-    assert without_chat(log_of("|j|☆A", line, "|cant|p1a: X|par", "|win|A", "")) == log_of(
-        "|j|☆A", "|cant|p1a: X|par", "|win|A", ""
-    )
-
-
-@pytest.mark.parametrize("line", CHAT)
-def test_chat_is_noticed(line):
-    assert parse_log(log_of("|turn|1", line, "|win|A")).has_chat
-
-
 def test_the_hash_of_a_log_depends_on_the_battle():
     assert content_hash("|win|A") != content_hash("|win|B")
 
@@ -308,13 +292,9 @@ def test_any_text_is_a_log(text):
 
     assert set(facts.players) <= {"p1", "p2", "p3", "p4"}
     assert 0 <= facts.turns < 2**31
-    assert without_chat(without_chat(text)) == without_chat(text)
 
 
 @settings(deadline=None)
 @given(st.lists(lines | st.text()).map("\n".join))
 def test_a_battle_is_the_same_without_its_chat(text):
-    silent = parse_log(without_chat(text))
-
-    assert not silent.has_chat
-    assert replace(silent, has_chat=parse_log(text).has_chat) == parse_log(text)
+    assert parse_log(without_chat(text)) == parse_log(text)
