@@ -154,7 +154,9 @@ class BattleIndex:
         version = int(self.redis.get(self.keys.version) or INDEX_VERSION)
         if version > INDEX_VERSION:
             raise NewerVersionError(f"the index {self.keys.namespace}", version, INDEX_VERSION)
-        self._take_over()
+        if not self.redis.exists(self.keys.version) and self._is_earlier():
+            # Until somebody takes it over, it is read under the names that it has.
+            self.keys = self._earlier_keys
 
     def claim(self) -> None:
         """Say of which version the index is, unless somebody has.
@@ -165,6 +167,8 @@ class BattleIndex:
 
         """
         self.check()
+        self.keys = IndexKeys(self.keys.namespace)
+        self._take_over()
         self.redis.set(self.keys.version, INDEX_VERSION, nx=True)
         if not isinstance(self.redis, RedisCluster):
             # Workers of earlier versions, which know it by another name, leave it alone.
@@ -174,14 +178,23 @@ class BattleIndex:
     def _earlier_keys(self) -> IndexKeys:
         return IndexKeys(self.keys.namespace, is_tagged=False)
 
-    def _take_over(self) -> None:
-        """Take over an index of an earlier version, whose keys had other names."""
-        old = self._earlier_keys
+    def _is_earlier(self) -> bool:
         if isinstance(self.redis, RedisCluster):
+            # No earlier version ran on one.
+            return False
+        old = self._earlier_keys
+        # At first it did not say of which version it was.
+        version = int(self.redis.get(old.version) or 1)
+        return version < INDEX_VERSION and bool(self.redis.exists(old.count))
+
+    def _take_over(self) -> None:
+        """Take over an index of an earlier version, whose keys had other names.
+
+        After the queue: what is done there by an earlier worker is in the index by then.
+        """
+        if not self._is_earlier():
             return
-        version = self.redis.get(old.version)
-        if version is None or int(version) >= INDEX_VERSION:
-            return
+        old = self._earlier_keys
         months = map(_format_and_month, _texts(self.redis.smembers(old.months)))
         by_month = [(old.month(*month), self.keys.month(*month)) for month in months]
         named = zip(old.fixed, self.keys.fixed, strict=True)

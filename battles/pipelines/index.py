@@ -30,9 +30,11 @@ class IndexPipeline:
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> IndexPipeline:
-        index = BattleIndex.from_settings(crawler.settings)
-        index.claim()
-        return cls(index)
+        return cls(BattleIndex.from_settings(crawler.settings))
+
+    def open_spider(self) -> None:
+        # Not earlier: the scheduler has opened the queue by now, and taken over an earlier one.
+        self._index.claim()
 
     async def process_item(self, item: Archived) -> Battle:
         await self._batch.submit(item)

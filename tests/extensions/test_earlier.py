@@ -121,7 +121,8 @@ def test_a_death_while_it_is_taken_over_loses_nothing(redis, monkeypatch, steps)
     assert hosts(redis, "test:queue") == {"a": {"leased": 1}, "b": {"delayed": 1}}
 
 
-def test_an_index_of_an_earlier_version_is_taken_over(redis):
+@pytest.mark.parametrize("version", [1, None])
+def test_an_index_of_an_earlier_version_is_taken_over(redis, version):
     index = BattleIndex(redis, "mine")
     index.add([ENTRY])
     index.withdraw({"gen9ou-2": 5})
@@ -129,11 +130,14 @@ def test_an_index_of_an_earlier_version_is_taken_over(redis):
     for key in before:
         redis.rename(key, key.replace("{mine}", "mine"))
     old = IndexKeys("mine", is_tagged=False)
-    redis.set(old.version, 1)
+    if version is not None:
+        redis.set(old.version, version)
+    index.check()
+    read_before = index.known([ENTRY.id])
 
     index.claim()
 
     assert {key.decode() for key in redis.scan_iter()} == before | {old.version, index.keys.version}
-    assert index.known([ENTRY.id]) == {ENTRY.id}
+    assert read_before == index.known([ENTRY.id]) == {ENTRY.id}
     assert index.withdrawn(["gen9ou-2"]) == {"gen9ou-2"}
     assert redis.get(old.version) == redis.get(index.keys.version) == b"2"

@@ -1,21 +1,21 @@
-"""Workers of an earlier version and of this one share a Redis and an archive, and are killed."""
+"""A fleet is upgraded in mid-crawl; whoever meets data of a later version leaves them alone."""
 
 from __future__ import annotations
 
 import site
 import sys
 import tarfile
-from functools import partial
+import time
 from pathlib import Path
 
 import pytest
 
 from extensions.segments import trailer
 from tests.integration.environments import Environment, run
-from tests.integration.fleet import PATIENCE, Blows, is_complete, seeded, strike, tell
+from tests.integration.fleet import PATIENCE, is_complete, seeded, tail, tell
 
 EARLIER = "9e89bdf0e5b4812fd0b6f8205dbef0fb6c434892"
-BATTLES, KILLS = 3000, 10
+BATTLES = 2000
 SLOW = {"CONCURRENT_REQUESTS": "4", "SEGMENT_RECORDS": "100", "QUEUE_PREFETCH": "32"}
 
 
@@ -41,24 +41,44 @@ def earlier(tmp_path_factory) -> Path:
     return environment.bin / "python"
 
 
-def test_two_versions_work_together_and_lose_nothing(fleet_of, earlier, capsys):
+def test_an_upgrade_in_mid_crawl_loses_nothing(fleet_of, earlier, capsys):
+    """Workers of an earlier version are killed one by one while this one's take over."""
     chance = seeded(capsys)
     fleet = fleet_of("--battles", str(BATTLES), "--ties", "3", "--latency", "0.08", **SLOW)
-    program, *words = fleet.command("crawl", "replays", "-L", "INFO")
-    starts = [
-        partial(fleet.start_command, [program, *words]),
+    _, *words = fleet.command("crawl", "replays", "-L", "INFO")
+    for _ in range(3):
         # From elsewhere: Python takes what lies in its folder first.
-        partial(fleet.start_command, [str(earlier), *words], folder=fleet.folder),
-    ]
+        fleet.start_command([str(earlier), *words], folder=fleet.folder)
+    old = list(fleet.workers)
+    while len(fleet.site.fetched()) < BATTLES // 4:
+        time.sleep(0.1)
+    # The earlier version knows nothing of the one that takes over until it is next refused.
+    new = [fleet.start(), fleet.start()]
+    for worker in old:
+        time.sleep(chance.uniform(0.5, 3.0))
+        fleet.kill(worker)
 
-    imbalances = strike(fleet, chance, Blows(KILLS, fleet.kill), 2 * starts)
+    for worker in new:
+        assert worker.wait(PATIENCE) == 0, tail(worker)
 
-    logs = [worker.log.read_text() for worker in fleet.workers]
-    begun = [log for log in logs if "Enabled downloader middlewares" in log]
-    ours = [log for log in begun if "RedeliveredBattlesMiddleware" in log]
-    tell(capsys, f"{KILLS} kills; {len(ours)} of {len(begun)} workers were of this version")
-    assert 0 < len(ours) < len(begun)
-    is_complete(fleet, BATTLES, imbalances)
+    tell(capsys, f"{len(fleet.site.fetched()) - BATTLES} of {BATTLES} battles fetched again")
+    assert "is of an earlier version, and is taken over" in "".join(
+        worker.log.read_text() for worker in new
+    )
+    is_complete(fleet, BATTLES, [fleet.status().imbalance()])
+
+
+def test_an_earlier_version_refuses_what_this_one_has_taken_over(fleet_of, earlier):
+    fleet = fleet_of("--battles", "40")
+    fleet.crawl("limit=10")
+    asked = len(fleet.site.requests())
+    _, *words = fleet.command("crawl", "replays", "-L", "INFO")
+
+    worker = fleet.start_command([str(earlier), *words], folder=fleet.folder)
+
+    assert worker.wait(PATIENCE) == 1
+    assert "is of version 2, and this worker knows up to 1: upgrade it" in worker.log.read_text()
+    assert len(fleet.site.requests()) == asked
 
 
 def test_a_segment_of_a_later_version_that_the_index_lacks_ends_a_crawl(fleet_of):
