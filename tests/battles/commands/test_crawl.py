@@ -207,7 +207,7 @@ def test_a_rate_that_is_none_is_said_so(scrapy):
     outcome = scrapy("crawl", "replays", SHOWDOWN_REPLAY_URL=SITE, THROTTLE_RATE="fast")
 
     assert outcome.status == 2
-    assert outcome.complaint.startswith("THROTTLE_RATE, THROTTLE_BURST or THROTTLE_CONCURRENCY:")
+    assert outcome.complaint.startswith("THROTTLE_RATE='fast': give a number of 0 or more")
 
 
 def test_a_redis_that_is_away_stops_the_crawl_before_it_begins(scrapy, tmp_path):
