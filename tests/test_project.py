@@ -9,6 +9,10 @@ import re
 from pathlib import Path
 
 import pytest
+from scrapy import Request, Spider
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.http import Response
 from scrapy.settings import SETTINGS_PRIORITIES
 from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
@@ -16,6 +20,7 @@ from scrapy.utils.project import get_project_settings
 
 from battles.arguments import purpose_of
 from battles.validation import ROWS
+from extensions.keys import lane_of
 from extensions.setting_kinds import check_rows, table
 
 ROOT = Path(__file__).parents[1]
@@ -153,6 +158,19 @@ def test_each_default_in_the_table_is_its_readers():
 
 def test_every_setting_of_the_project_is_right():
     check_rows(get_project_settings(), ROWS)
+
+
+def test_a_request_that_is_redirected_keeps_its_lane():
+    settings = get_project_settings()
+    settings.set("REDIRECT_ENABLED", value=True)
+    redirect = RedirectMiddleware.from_crawler(Crawler(Spider, settings))
+    asked = Request("https://a.example/x")
+    moved = Response(asked.url, status=301, headers={"Location": "/y"})
+
+    hop = redirect.process_response(asked, moved)
+
+    assert hop.url == "https://a.example/y"
+    assert lane_of(hop.priority) == lane_of(asked.priority)
 
 
 def test_every_module_is_on_the_map():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from scrapy.commands import runspider
 
-from battles.console import begin, complain_briefly
+from battles.console import begin, complain_briefly, complaints
+from battles.spools import write_note
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -22,3 +23,6 @@ class Command(runspider.Command):
     def process_options(self, args: list[str], opts: Namespace) -> None:
         super().process_options(args, opts)
         begin(self)
+        assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
+        with complaints(self):
+            write_note(self.settings)

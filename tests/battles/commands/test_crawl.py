@@ -230,6 +230,18 @@ def test_an_archive_where_nothing_can_be_stored_stops_the_crawl_before_it_begins
     assert outcome.complaint.endswith("; check ARCHIVE_URL")
 
 
+@pytest.mark.parametrize("command", [["crawl", "replays"], ["runspider", "any.py"]], ids=" ".join)
+def test_a_spool_that_cannot_be_written_stops_the_crawl_before_it_begins(scrapy, tmp_path, command):
+    (tmp_path / "file").write_bytes(b"")
+    folder = f"{tmp_path}/file/spool"
+
+    outcome = scrapy(*command, SHOWDOWN_REPLAY_URL=SITE, SPOOL_DIR=folder)
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith(f"nothing can be kept in {folder}/")
+    assert outcome.complaint.endswith("; check SPOOL_DIR")
+
+
 def test_an_archive_that_is_away_is_left_to_the_crawl(crawl, monkeypatch):
     def check(_storage: FolderStorage) -> None:
         raise StorageError("away")

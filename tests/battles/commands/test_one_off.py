@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -201,6 +201,31 @@ def test_check_tries_the_contracts_of_a_spider(project):
     assert "Ran 1 contract" in done.stderr
     assert project.asked() == ["/robots.txt", f"/{project.battle}.json"]
     assert project.is_untouched()
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """Answers for every site, and tells who it was told to be asked by."""
+
+    def do_GET(self) -> None:
+        told = [self.path, self.headers["Proxy-Authorization"]]
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(told).encode())
+
+    def log_message(self, *_words: object) -> None:
+        """Be silent."""
+
+
+def test_a_proxy_before_a_plain_site_is_told_who_asks(project):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://ann:word@127.0.0.1:{server.server_port}"
+        project.environment.update(http_proxy=address, no_proxy="")
+        done = project.run("fetch", "http://127.0.0.1:1/x", "--nolog", ROBOTSTXT_OBEY="0")
+        server.shutdown()
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["http://127.0.0.1:1/x", "Basic YW5uOndvcmQ="]
 
 
 @pytest.mark.parametrize("command", ["fetch", "parse", "shell", "view"])
