@@ -47,7 +47,7 @@ _ENVIRONMENT = (
     UnreachableError,
 )
 """What can go wrong however well the command is called."""
-_INTERRUPTED = 130
+INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended."""
 
 
@@ -118,7 +118,7 @@ def complaints(command: ScrapyCommand) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         except KeyboardInterrupt:
-            raise SystemExit(_INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED) from None
         except RedisError as error:
             fail(command, f"Redis does not answer: {error}; check REDIS_URL")
             raise SystemExit(command.exitcode) from None

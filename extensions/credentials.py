@@ -86,7 +86,7 @@ class Credentials:
 
     def __init__(self, by_site: Mapping[str, str]) -> None:
         self._headers = {
-            origin(site): f"Basic {b64encode(words.encode()).decode()}"
+            origin(site): f"Basic {b64encode(str(words).encode()).decode()}"
             for site, words in by_site.items()
         }
 

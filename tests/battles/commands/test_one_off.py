@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -62,10 +64,8 @@ class Project:
         self._asked_before = len(site.requests())
 
     def run(self, *words: str, **settings: str) -> subprocess.CompletedProcess:
-        given = {**self._places, **FAST, "SHOWDOWN_REPLAY_URL": self.site.address, **settings}
-        options = [word for pair in given.items() for word in ("-s", "=".join(pair))]
         return subprocess.run(
-            [sys.executable, "-m", "scrapy", *words, *options],
+            self.command(*words, **settings),
             cwd=ROOT,
             env={**os.environ, "CONTACT": "", **self.environment},
             capture_output=True,
@@ -74,6 +74,11 @@ class Project:
             check=False,
             stdin=subprocess.DEVNULL,
         )
+
+    def command(self, *words: str, **settings: str) -> list[str]:
+        given = {**self._places, **FAST, "SHOWDOWN_REPLAY_URL": self.site.address, **settings}
+        options = [word for pair in given.items() for word in ("-s", "=".join(pair))]
+        return [sys.executable, "-m", "scrapy", *words, *options]
 
     def asked(self) -> list[str]:
         """Return what the site was asked for since."""
@@ -174,6 +179,30 @@ def test_shell_fetches_the_address_and_ends(project):
     assert done.stdout.strip() == project.battle
     assert project.asked() == ["/robots.txt", f"/{project.battle}.json"]
     assert project.is_untouched()
+
+
+def test_shell_reads_a_file_that_is_named(project):
+    page = project.folder / "page.html"
+    page.write_text("<title>a page</title>")
+
+    done = project.run("shell", str(page), "-c", "response.css('title::text').get()", "--nolog")
+
+    assert done.stdout.strip() == "a page", done.stderr
+
+
+def test_ctrl_c_ends_a_shell_that_waits_for_a_site(project):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        with subprocess.Popen(project.command("shell", url, "--nolog"), cwd=ROOT) as shell:
+            asked, _ = silent.accept()
+            shell.send_signal(signal.SIGINT)
+            try:
+                status = shell.wait(10)
+            finally:
+                shell.kill()
+                asked.close()
+
+    assert status == 130
 
 
 def test_view_shows_the_address_in_a_browser(project):
