@@ -12,6 +12,7 @@ from scrapy.exceptions import IgnoreRequest, UsageError
 from battles.console import begin, complain_briefly, complaints
 from battles.identity import needs_contact
 from extensions.connection import check, connect
+from extensions.credentials import origin, userinfo, without_userinfo
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -45,6 +46,7 @@ class OneOffCommand(ScrapyCommand):
         begin(self)
         settings = self.settings
         assert settings is not None  # noqa: S101 -- Scrapy has set it by now
+        _keep_passwords(settings, args)
         for url in args:
             if urlsplit(url).scheme and (complaint := needs_contact(settings, url)):
                 raise UsageError(complaint)
@@ -85,6 +87,16 @@ def stand_alone(settings: BaseSettings) -> None:
     middlewares["battles.one_off.OneOffMiddleware"] = 1
     settings.set("DOWNLOADER_MIDDLEWARES", middlewares, priority="cmdline")
     settings.set("SCHEDULER", "scrapy.core.scheduler.Scheduler", priority="cmdline")
+
+
+def _keep_passwords(settings: BaseSettings, addresses: list[str]) -> None:
+    """Have addresses of the command line hold no password either, in place: they are logged."""
+    known = settings.getdict("SITE_CREDENTIALS", {})
+    for n, url in enumerate(addresses):
+        if (words := userinfo(url)) is not None:
+            addresses[n] = without_userinfo(url)
+            known[origin(url)] = words
+    settings.set("SITE_CREDENTIALS", known, priority="cmdline")
 
 
 def _leaves(path: Any) -> bool:  # noqa: ANN401 -- a path, or a class of somebody's

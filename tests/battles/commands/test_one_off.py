@@ -232,11 +232,11 @@ def test_check_tries_the_contracts_of_a_spider(project):
     assert project.is_untouched()
 
 
-class Proxy(BaseHTTPRequestHandler):
-    """Answers for every site, and tells who it was told to be asked by."""
+class Echo(BaseHTTPRequestHandler):
+    """A site, or a proxy before every site, that tells what it was told."""
 
     def do_GET(self) -> None:
-        told = [self.path, self.headers["Proxy-Authorization"]]
+        told = [self.path, self.headers["Proxy-Authorization"], self.headers["Authorization"]]
         self.send_response(200)
         self.end_headers()
         self.wfile.write(json.dumps(told).encode())
@@ -246,7 +246,7 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 def test_a_proxy_before_a_plain_site_is_told_who_asks(project):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://ann:word@127.0.0.1:{server.server_port}"
         project.environment.update(http_proxy=address, no_proxy="")
@@ -254,7 +254,19 @@ def test_a_proxy_before_a_plain_site_is_told_who_asks(project):
         server.shutdown()
 
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["http://127.0.0.1:1/x", "Basic YW5uOndvcmQ="]
+    assert json.loads(done.stdout) == ["http://127.0.0.1:1/x", "Basic YW5uOndvcmQ=", None]
+
+
+def test_a_password_in_an_address_reaches_its_site_and_no_log(project):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Echo) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://ann:word@127.0.0.1:{server.server_port}/x"
+        done = project.run("fetch", address, "-L", "DEBUG", ROBOTSTXT_OBEY="0")
+        server.shutdown()
+
+    assert json.loads(done.stdout) == ["/x", None, "Basic YW5uOndvcmQ="]
+    assert "Crawled (200)" in done.stderr
+    assert "ann:word" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["fetch", "parse", "shell", "view"])
