@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from io import TextIOWrapper
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +19,16 @@ from battles.arguments import nearest
 from battles.corpus import Corpus, CorpusError
 from battles.export import ExportError
 from battles.leftovers import LeftoverError
+from battles.validation import ROWS
 from extensions.connection import EvictionError, UnreachableError
 from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
+from extensions.validation import prepare
 from extensions.versions import NewerVersionError
 
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
+    from argparse import ArgumentParser, Namespace
     from collections.abc import Iterator
 
     from scrapy.settings import BaseSettings
@@ -44,7 +47,7 @@ _ENVIRONMENT = (
     UnreachableError,
 )
 """What can go wrong however well the command is called."""
-_INTERRUPTED = 130
+INTERRUPTED = 130
 """What a shell expects of a program that Ctrl-C ended."""
 
 
@@ -63,6 +66,10 @@ class QuietCommand(ScrapyCommand):
     def add_options(self, parser: ArgumentParser) -> None:
         super().add_options(parser)
         complain_briefly(parser)
+
+    def process_options(self, args: list[str], opts: Namespace) -> None:
+        super().process_options(args, opts)
+        begin(self)
 
 
 class ArchiveCommand(QuietCommand):
@@ -111,7 +118,7 @@ def complaints(command: ScrapyCommand) -> Iterator[None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
         except KeyboardInterrupt:
-            raise SystemExit(_INTERRUPTED) from None
+            raise SystemExit(INTERRUPTED) from None
         except RedisError as error:
             fail(command, f"Redis does not answer: {error}; check REDIS_URL")
             raise SystemExit(command.exitcode) from None
@@ -127,6 +134,25 @@ def usage_errors() -> Iterator[None]:
         yield
     except ValueError as error:
         raise UsageError(str(error)) from None
+
+
+def begin(command: ScrapyCommand) -> None:
+    """Check all settings of a command, and have it print what its terminal can show.
+
+    Raises:
+        UsageError: a setting makes no sense.
+
+    """
+    assert command.settings is not None  # noqa: S101 -- Scrapy has set it by now
+    print_what_can_be_shown()
+    with usage_errors():
+        prepare(command.settings, ROWS)
+
+
+def print_what_can_be_shown() -> None:
+    """Have letters that the terminal does not know printed as question marks."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def complain_briefly(parser: ArgumentParser) -> None:
@@ -163,5 +189,6 @@ def missing(corpus: Corpus) -> str:
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 -- anything JSON holds
-    """Print one JSON value as one line."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """Print one JSON value as one line; where letters are few, it has escapes for the others."""
+    is_utf8 = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    sys.stdout.write(json.dumps(value, ensure_ascii=not is_utf8) + "\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
 _PROGRAM = "battles/0.2"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Identity:
@@ -30,3 +32,11 @@ def user_agent(settings: BaseSettings) -> str:
     settings = settings.copy()
     Identity().update_settings(settings)
     return str(settings["USER_AGENT"])
+
+
+def needs_contact(settings: BaseSettings, url: str) -> str:
+    """Say that whoever runs a site must be able to reach us, if so; nothing when they are."""
+    host = urlsplit(url).hostname
+    if host is None or host in _LOOPBACK or (settings["CONTACT"] or "").strip():
+        return ""
+    return f"{host} must be able to reach you: set CONTACT to your e-mail address or web page"

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Any
 
 from battles.items import Battle, Player
+from extensions.credentials import without_userinfo
 
 _FIELDS = frozenset(field.name for field in fields(Battle))
 _PLAYER_FIELDS = frozenset(field.name for field in fields(Player))
@@ -26,6 +27,8 @@ def to_record(battle: Battle) -> dict[str, Any]:
     record["players"] = [
         dict(zip(_PLAYER_KEPT, _player_values(player), strict=True)) for player in battle.players
     ]
+    # Of what asked for it, where the queue still holds addresses with a password.
+    record["url"] = without_userinfo(battle.url)
     return record
 
 
@@ -44,6 +47,8 @@ def decode(line: bytes) -> Battle:
     try:
         record = json.loads(line)
         players = [Player(**_known(player, _PLAYER_FIELDS)) for player in record.pop("players")]
+        # Earlier versions kept user and password of a site in it.
+        record["url"] = without_userinfo(record["url"])
         return Battle(players=players, **_known(record, _FIELDS))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no battle but {line[:60]!r}: {error}") from None

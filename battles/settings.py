@@ -4,13 +4,23 @@ import os
 from shutil import which
 from urllib.request import getproxies
 
+
+def _environment(name: str, default: str | None = None) -> str | None:
+    """Read what a machine says; a file that Windows wrote leaves a CR at the end of each line."""
+    value = os.environ.get(name, default)
+    return None if value is None else value.strip()
+
+
 BOT_NAME = "battles"
 SPIDER_MODULES = ["battles.spiders"]
 COMMANDS_MODULE = "battles.commands"
 
 # --- Components, in running order -----------------------------------------------------------------
 
-ADDONS = {"battles.identity.Identity": 100}  # makes the user agent of CONTACT
+ADDONS = {
+    "battles.validation.Validation": 50,  # refuses settings that make no sense
+    "battles.identity.Identity": 100,  # makes the user agent of CONTACT
+}
 SCHEDULER = "extensions.scheduler.Scheduler"
 REQUEST_FINGERPRINTER_CLASS = "battles.fingerprints.WalkFingerprinter"
 
@@ -80,9 +90,9 @@ PROGRESS_UNIT = "battles"
 # --- Politeness -----------------------------------------------------------------------------------
 
 DEFAULT_REQUEST_HEADERS = {"Accept": "application/json"}
-CONTACT = os.environ.get("CONTACT", "")
+CONTACT = _environment("CONTACT", "")
 ROBOTSTXT_OBEY = True
-THROTTLE_RATE = os.environ.get("THROTTLE_RATE", "2")  # requests a second to a host, of all workers
+THROTTLE_RATE = _environment("THROTTLE_RATE", "2")  # requests a second to a host, of all workers
 DOWNLOAD_DELAY = 0.0  # the throttle keeps the pauses; a worker's own would only add to them
 DOWNLOAD_DELAY_JITTER = 0.0
 AUTOTHROTTLE_ENABLED = True
@@ -127,18 +137,19 @@ REMOTE_CONTROL_ENABLED = False  # it runs the Python it is sent
 TELNETCONSOLE_ENABLED = False
 HTTPPROXY_ENABLED = bool(getproxies())  # where no proxy is set, there is nothing to look for
 REDIRECT_ENABLED = False  # what redirects is not the site we asked; it becomes a dead letter
+REDIRECT_PRIORITY_ADJUST = 0  # should somebody enable it: a battle that moved stays in its lane
 COOKIES_ENABLED = False  # the site needs none
 
 # --- Places: what differs between machines --------------------------------------------------------
 
-REDIS_URL = os.environ.get("REDIS_URL", "")
-REDIS_CLUSTER = os.environ.get("REDIS_CLUSTER", "0")  # whether that is a node of a cluster
-EMBEDDED_REDIS_DIR = os.environ.get("EMBEDDED_REDIS_DIR", ".scrapy/redis")
-ARCHIVE_URL = os.environ.get("ARCHIVE_URL", "data")
-SPOOL_DIR = os.environ.get("SPOOL_DIR", ".scrapy/spool")
-AWS_ENDPOINT_URL = os.environ.get("AWS_ENDPOINT_URL")
-AWS_REGION_NAME = os.environ.get("AWS_REGION_NAME")
-SHOWDOWN_REPLAY_URL = os.environ.get("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
-SHOWDOWN_SERVER_URL = os.environ.get("SHOWDOWN_SERVER_URL", "wss://sim3.psim.us/showdown/websocket")
-SHOWDOWN_CLIENT_URL = os.environ.get("SHOWDOWN_CLIENT_URL", "https://play.pokemonshowdown.com")
-PSEUDONYM_KEY = os.environ.get("PSEUDONYM_KEY", "")
+REDIS_URL = _environment("REDIS_URL", "")
+REDIS_CLUSTER = _environment("REDIS_CLUSTER", "0")  # whether that is a node of a cluster
+EMBEDDED_REDIS_DIR = _environment("EMBEDDED_REDIS_DIR", ".scrapy/redis")
+ARCHIVE_URL = _environment("ARCHIVE_URL", "data")
+SPOOL_DIR = _environment("SPOOL_DIR", ".scrapy/spool")
+AWS_ENDPOINT_URL = _environment("AWS_ENDPOINT_URL")
+AWS_REGION_NAME = _environment("AWS_REGION_NAME")
+SHOWDOWN_REPLAY_URL = _environment("SHOWDOWN_REPLAY_URL", "https://replay.pokemonshowdown.com")
+SHOWDOWN_SERVER_URL = _environment("SHOWDOWN_SERVER_URL", "wss://sim3.psim.us/showdown/websocket")
+SHOWDOWN_CLIENT_URL = _environment("SHOWDOWN_CLIENT_URL", "https://play.pokemonshowdown.com")
+PSEUDONYM_KEY = _environment("PSEUDONYM_KEY", "")

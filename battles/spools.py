@@ -69,8 +69,21 @@ def waits_for_store(settings: BaseSettings) -> bool:
 
 
 def write_note(settings: BaseSettings) -> None:
-    """Make a spool, durably, and note beside it what it belongs to, for those who look into it."""
+    """Make a spool, durably, and note beside it what it belongs to, for those who look into it.
+
+    Raises:
+        OSError: nothing can be written there; the message names the setting.
+
+    """
     folder = spool_folder(settings)
+    try:
+        _write_note(settings, folder)
+    except OSError as error:
+        why = f"{error.strerror}: {error.filename or folder}"
+        raise OSError(f"nothing can be kept in {folder}: {why}; check SPOOL_DIR") from error
+
+
+def _write_note(settings: BaseSettings, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     archive, index = _names(settings)
     text = json.dumps({"archive": archive, "index": index}) + "\n"

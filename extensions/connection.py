@@ -16,6 +16,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from extensions.embedded import EmbeddedRedis
+from extensions.redis_settings import redis_parameters, redis_url
 from extensions.server_program import EmbeddedRedisError
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         REDIS_URL (unset): `redis://`, `rediss://` or `unix://`. Unset: a server of our own.
         REDIS_CLUSTER (False): whether the URL is that of a node of a cluster.
         REDIS_PARAMS ({}): further arguments of `redis.Redis.from_url`, as in scrapy-redis.
+        REDIS_HOST, REDIS_PORT, REDIS_DB: see `redis_settings`.
         EMBEDDED_REDIS_DIR (.scrapy/redis): where a server of our own keeps its data.
 
     Raises:
@@ -105,7 +107,7 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
     """
     if settings.getbool("REDIS_CLUSTER"):
         return _connect_to_cluster(settings, patience)
-    url, revive = settings.get("REDIS_URL"), None
+    url, revive = redis_url(settings), None
     if not url:
         revive = _starter(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
         url = revive()
@@ -113,10 +115,12 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0), revive),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
-        **settings.getdict("REDIS_PARAMS", {}),
+        **redis_parameters(settings),
     }
     try:
         redis = Redis.from_url(url, **parameters)
+        # Also when the address says otherwise: all that reads here wants bytes.
+        redis.connection_pool.connection_kwargs.update(decode_responses=False, encoding="utf-8")
         # Made and thrown away unconnected: an unknown parameter shows here, and not later.
         redis.connection_pool.connection_class(**redis.connection_pool.connection_kwargs)
     except TypeError as error:
@@ -128,14 +132,14 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
 
 
 def _connect_to_cluster(settings: BaseSettings, patience: float) -> Redis:
-    url = settings.get("REDIS_URL")
+    url = redis_url(settings)
     if not url or url.startswith("unix:"):
         raise ValueError("REDIS_CLUSTER is set: give the address of a node of it as REDIS_URL")
     parameters = {
         "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0)),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
-        **settings.getdict("REDIS_PARAMS", {}),
+        **redis_parameters(settings),
     }
     try:
         cluster = RedisCluster.from_url(url, **parameters)
@@ -155,7 +159,7 @@ def identity(settings: BaseSettings) -> str:
         ValueError: the URL is none.
 
     """
-    url = settings.get("REDIS_URL")
+    url = redis_url(settings)
     if not url:
         return str(Path(settings.get("EMBEDDED_REDIS_DIR") or ".scrapy/redis").resolve())
     try:

@@ -65,11 +65,11 @@ class EmbeddedRedis:
         """Start the server unless it runs, and return its URL.
 
         Raises:
-            EmbeddedRedisError: there is no server to run, it does not answer, or it cannot read
-                what a newer one wrote.
+            EmbeddedRedisError: there is no server to run, it does not answer, it cannot read what a
+                newer one wrote, or the folder cannot be written.
 
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._make_folder()
         with self._starting():
             if self._use is None:
                 self._use = (self._folder / "users.lock").open("ab")
@@ -94,6 +94,16 @@ class EmbeddedRedis:
                 except BlockingIOError:
                     return
                 self._stop()
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / "start.lock").touch()
+        except OSError as error:
+            raise EmbeddedRedisError(
+                f"nothing can be kept in {self._folder}: {error.strerror}; set EMBEDDED_REDIS_DIR "
+                "to another folder, or set REDIS_URL"
+            ) from error
 
     @contextmanager
     def _starting(self) -> Iterator[None]:

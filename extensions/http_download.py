@@ -18,6 +18,7 @@ from scrapy.exceptions import (
 from scrapy.http import Headers
 from scrapy.responsetypes import responsetypes
 
+from extensions.credentials import Credentials
 from extensions.gated_download import GatedDownloadHandler
 from extensions.keys import LANES, lane_of
 
@@ -37,6 +38,7 @@ class HttpDownloadHandler(GatedDownloadHandler):
             Scrapy.
         DOWNLOAD_TIMEOUTS ({}): other time-outs, in seconds, by lane: `discovery`, `downloads`,
             `backfill`.
+        SITE_CREDENTIALS: see `Credentials`.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -47,6 +49,7 @@ class HttpDownloadHandler(GatedDownloadHandler):
         self._largest = settings.getint("DOWNLOAD_MAXSIZE")
         self._verify = settings.getbool("DOWNLOAD_VERIFY_CERTIFICATES")
         self._connections = settings.getint("CONCURRENT_REQUESTS")
+        self._credentials = Credentials.from_settings(settings)
         self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, request: Request) -> Response:
@@ -74,8 +77,13 @@ class HttpDownloadHandler(GatedDownloadHandler):
     async def _download(self, request: Request, timeout: float) -> Response:  # noqa: ASYNC109 -- aiohttp's own
         began = time.monotonic()
         headers = request.headers.copy()
-        # For the proxy alone: within a tunnel, the site would read it.
-        secret = headers.pop(b"Proxy-Authorization", None)
+        # Only here: what is in the request itself is written into queue entries.
+        for name, value in self._credentials.header_for(request.url).items():
+            headers.setdefault(name, value)
+        # For the proxy alone: within a tunnel, the site would read it. Without one, as before http,
+        # the proxy reads the request's own headers.
+        is_tunnelled = request.url.startswith("https:") or "proxy" not in request.meta
+        secret = headers.pop(b"Proxy-Authorization", None) if is_tunnelled else None
         async with self._open().request(
             request.method,
             request.url,

@@ -19,6 +19,7 @@ from scrapy.exceptions import (
 from scrapy.http import Response
 from scrapy.utils.misc import load_object
 
+from extensions.credentials import Credentials
 from extensions.gated_download import GatedDownloadHandler
 from extensions.hosts import host_of
 from extensions.signals import leaving
@@ -152,6 +153,7 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
 
     async def _connect(self, address: str) -> aiohttp.ClientWebSocketResponse:
         timeout = self._settings.getfloat("DOWNLOAD_TIMEOUT")
+        known_as = Credentials.from_settings(self._settings).header_for(address)
         if self._session is None:
             verify = self._settings.getbool("DOWNLOAD_VERIFY_CERTIFICATES")
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=verify))
@@ -161,7 +163,7 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
                     address,
                     heartbeat=self._settings.getfloat("WEBSOCKET_HEARTBEAT", 20.0),
                     max_msg_size=self._settings.getint("DOWNLOAD_MAXSIZE"),
-                    headers={"User-Agent": self._settings["USER_AGENT"]},
+                    headers={"User-Agent": self._settings["USER_AGENT"], **known_as},
                 ),
                 timeout,
             )

@@ -65,7 +65,7 @@ def environments() -> dict[str, dict[str, str]]:
 
 
 def read_from_the_environment() -> set[str]:
-    ours = re.findall(r'os\.environ\.get\("(\w+)"', Path(settings.__file__).read_text())
+    ours = re.findall(r'_environment\("(\w+)"', Path(settings.__file__).read_text())
     boto3s = {EnvProvider.ACCESS_KEY, EnvProvider.SECRET_KEY, *EnvProvider.TOKENS}
     return {*ours, *boto3s, "SCRAPY_SETTINGS_MODULE"}
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
 from pathlib import Path
 
 import pytest
+from scrapy import Request, Spider
+from scrapy.crawler import Crawler
+from scrapy.downloadermiddlewares.redirect import RedirectMiddleware
+from scrapy.http import Response
+from scrapy.settings import SETTINGS_PRIORITIES
 from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.misc import load_object
 from scrapy.utils.project import get_project_settings
 
 from battles.arguments import purpose_of
+from battles.validation import ROWS
+from extensions.keys import lane_of
+from extensions.setting_kinds import check_rows, table
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("battles", "extensions")
@@ -28,6 +37,7 @@ SETTINGS_TABLE = (REFERENCE / "settings.md").read_text(encoding="utf-8")
 MAP = (REFERENCE / "map.md").read_text(encoding="utf-8")
 SCRAPYS_OWN = {
     "CONCURRENT_REQUESTS",
+    "DOWNLOADER_MIDDLEWARES",
     "DOWNLOAD_HANDLERS",
     "DOWNLOAD_MAXSIZE",
     "DOWNLOAD_TIMEOUT",
@@ -41,6 +51,8 @@ SCRAPYS_OWN = {
     "LOG_ENABLED",
     "LOG_FILE",
     "LOG_LEVEL",
+    "TWISTED_REACTOR",
+    "TWISTED_REACTOR_ENABLED",
     "USER_AGENT",
 }
 
@@ -115,6 +127,50 @@ def test_every_setting_in_the_table_is_read():
     text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
 
     assert not {name for name in documented if f'"{name}"' not in text}
+
+
+def test_the_table_is_that_of_the_checks():
+    """Were it not: write `table(ROWS)` into docs/reference/settings.md."""
+    assert table(ROWS) in SETTINGS_TABLE
+
+
+def test_the_table_says_what_is_taken_from_the_environment():
+    text = (ROOT / "battles" / "settings.py").read_text(encoding="utf-8")
+    read = set(re.findall(r'= _environment\("([A-Z_]+)"', text))
+
+    assert {row.name for row in ROWS if row.is_environment} == read
+
+
+def test_each_default_in_the_table_is_its_readers():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources())
+    read = re.findall(
+        r'settings\.get\w*\(\s*"([A-Z_]+)", (?:default=)?([\d._]+|True|False)\)', text
+    )
+    rows = {row.name: row.default for row in ROWS}
+    project = get_project_settings()
+
+    assert len(read) > 30
+    for name, default in read:
+        is_set = name in project and project.getpriority(name) == SETTINGS_PRIORITIES["project"]
+        if name not in SCRAPYS_OWN and not is_set:
+            assert rows[name] == ast.literal_eval(default), name
+
+
+def test_every_setting_of_the_project_is_right():
+    check_rows(get_project_settings(), ROWS)
+
+
+def test_a_request_that_is_redirected_keeps_its_lane():
+    settings = get_project_settings()
+    settings.set("REDIRECT_ENABLED", value=True)
+    redirect = RedirectMiddleware.from_crawler(Crawler(Spider, settings))
+    asked = Request("https://a.example/x")
+    moved = Response(asked.url, status=301, headers={"Location": "/y"})
+
+    hop = redirect.process_response(asked, moved)
+
+    assert hop.url == "https://a.example/y"
+    assert lane_of(hop.priority) == lane_of(asked.priority)
 
 
 def test_every_module_is_on_the_map():

@@ -6,16 +6,16 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from textwrap import TextWrapper
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from scrapy.commands import ScrapyHelpFormatter, crawl
 from scrapy.exceptions import UsageError
 from scrapy.spiderloader import get_spider_loader
 
 from battles.arguments import ArgumentError, purpose_of
-from battles.console import archive_of, check_spider, complain_briefly, fail
+from battles.console import archive_of, begin, check_spider, complain_briefly, fail
 from battles.greeting import greeting, hide_start, is_greeted
-from battles.spools import spool_folder
+from battles.identity import needs_contact
+from battles.spools import spool_folder, write_note
 from extensions.connection import check_memory
 from extensions.scheduler import queue_from_settings
 from extensions.storage import RefusedError, StorageError
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from extensions.storage import Storage
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _GOOD_ENDS = ("finished", "shutdown", "closespider")
 _INDENT = 28
 """Columns before what an argument means."""
@@ -62,14 +61,17 @@ class Command(crawl.Command):
     def process_options(self, args: list[str], opts: Namespace) -> None:
         """Check everything before Scrapy starts its log, so that a mistake is one line."""
         super().process_options(args, opts)
+        begin(self)
         assert self.settings is not None  # noqa: S101 -- Scrapy has set it by now
         if self.settings.getbool("LOG_JSON", default=False):
             self.settings.set("LOG_INSTALL_ROOT_HANDLER", value=False, priority="cmdline")
         name = _spider_name(self.settings, args)
         sites = _check_spider(self.settings, name, opts.spargs)
         for site in sites:
-            _check_contact(self.settings, site)
+            if complaint := needs_contact(self.settings, self.settings[site]):
+                raise UsageError(complaint)
         with archive_of(self) as corpus:
+            write_note(self.settings)
             check_memory(corpus.index.redis)
             queue_from_settings(self.settings, name).check_version()
             _check_storage(corpus.storage)
@@ -139,29 +141,6 @@ def _check_storage(storage: Storage) -> None:
         raise
     except StorageError:
         pass
-
-
-def _check_contact(settings: Settings, name: str) -> None:
-    site, contact = settings[name], settings["CONTACT"] or ""
-    schemes = ("ws", "wss") if name == "SHOWDOWN_SERVER_URL" else ("http", "https")
-    host = _host(site, schemes)
-    if host is None:
-        raise UsageError(f"{name}={site!r}: give {schemes[0]}://HOST or {schemes[1]}://HOST")
-    if host not in _LOOPBACK and not contact.strip():
-        raise UsageError(
-            f"{host} must be able to reach you: set CONTACT to your e-mail address or web page"
-        )
-    if not (contact.isascii() and contact.isprintable()):
-        raise UsageError(f"CONTACT={contact!r}: a header takes ASCII only, and one line")
-
-
-def _host(url: str, schemes: Sequence[str]) -> str | None:
-    try:
-        parts = urlsplit(url)
-        is_address = parts.scheme in schemes and parts.port != 0
-    except ValueError:
-        return None
-    return parts.hostname if is_address else None
 
 
 def _describe(spider: type[Spider]) -> str:

@@ -9,7 +9,7 @@ from scrapy.commands import list as scrapy_list
 from scrapy.spiderloader import get_spider_loader
 
 from battles.arguments import purpose_of
-from battles.console import complain_briefly
+from battles.console import complain_briefly, print_what_can_be_shown
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -24,6 +24,10 @@ class Command(scrapy_list.Command):
     def add_options(self, parser: ArgumentParser) -> None:
         super().add_options(parser)
         complain_briefly(parser)
+
+    def process_options(self, args: list[str], opts: Namespace) -> None:
+        super().process_options(args, opts)
+        print_what_can_be_shown()
 
     def run(self, args: list[str], opts: Namespace) -> None:
         if not sys.stdout.isatty():

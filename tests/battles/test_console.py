@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -237,3 +239,100 @@ def test_a_command_imports_nothing_heavy_and_no_spider(places, command):
     assert "battles.console" in modules
     assert not modules & HEAVY
     assert not {name for name in modules if name.startswith("battles.spiders")}
+
+
+# --- A terminal that knows few letters ------------------------------------------------------------
+
+NAME = "Jos\N{LATIN SMALL LETTER E WITH ACUTE} \N{SPARKLES}"
+
+
+@pytest.fixture
+def foreign(archive, battles) -> str:
+    """The id of a battle of somebody whose name is not ASCII."""
+    players = [replace(player, name=NAME) for player in battles[3].players]
+    battle = replace(battles[3], players=players, log=f"|player|p1|{NAME}\n|win|{NAME}")
+    archive.keep([battle])
+    return battle.id
+
+
+@pytest.fixture
+def on_ascii(places, foreign):
+    """Run a command where only ASCII can be printed."""
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        options = [word for pair in places.items() for word in ("-s", "=".join(pair))]
+        words = [foreign if word == "ID" else word for word in words]
+        return subprocess.run(
+            [sys.executable, "-m", "scrapy", *words, *options],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"},
+            capture_output=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        (["battle", "ID"], b"Jos? ?"),
+        (["battle", "ID", "--log"], b"|win|Jos? ?"),
+        (["battle", "ID", "--json"], b"Jos\\u00e9 \\u2728"),
+        (["search"], b"Jos? ?"),
+        (["search", "--json"], b"Jos\\u00e9 \\u2728"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_shown_is_replaced(on_ascii, words, seen):
+    done = on_ascii(*words)
+
+    assert done.returncode == 0, done.stderr
+    assert seen in done.stdout
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["search"], ["queue"], ["crawl", "replays"], ["runspider", "x.py"], ["fetch", "http://[::1]"]],
+    ids=" ".join,
+)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("SCHEDULER_QUEUE_KEY", "q%"), ("THROTTLE_RATE", "0,5"), ("REDIS_ENCODING", "latin-1")),
+        ("TWISTED_REACTOR", "twisted.internet.selectreactor.SelectReactor"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_said_so_in_one_line(scrapy, command, name, value):
+    outcome = scrapy(*command, **{name: value})
+
+    assert (outcome.status, outcome.output) == (2, "")
+    assert outcome.complaint.startswith(f"{name}={value!r}: give ")
+
+
+def test_a_cr_at_the_end_of_an_address_counts_for_nothing(scrapy, archive, battles, places):
+    archive.keep(battles[:5])
+
+    outcome = scrapy("search", ARCHIVE_URL=f"{places['ARCHIVE_URL']}\r", CONTACT="a@b.example\r")
+
+    assert outcome.status == 0
+    assert len(outcome.lines) == 5
+
+
+def test_a_cr_at_the_end_of_a_line_of_the_environment_counts_for_nothing():
+    code = "from battles import settings as s; print([s.ARCHIVE_URL, s.CONTACT, s.REDIS_URL])"
+    given = {"ARCHIVE_URL": "data\r", "CONTACT": "a@b.example \r", "REDIS_URL": "redis://h\r"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout == "['data', 'a@b.example', 'redis://h']\n"

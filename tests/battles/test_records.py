@@ -131,3 +131,13 @@ def test_any_line_is_a_battle_or_a_value_error(line):
         decoded = str(error)
 
     assert decoded
+
+
+def test_a_record_holds_and_shows_no_password_of_a_site(battles):
+    battle = replace(battles[0], url="https://ann:pa55w0rd@host/x.json")
+    kept_before = encode(battles[0]).replace(
+        battles[0].url.encode(), b"https://ann:pa55w0rd@host/x.json"
+    )
+
+    assert b"pa55w0rd" not in encode(battle)
+    assert decode(kept_before).url == "https://host/x.json"

@@ -65,12 +65,22 @@ def test_the_redis_of_the_settings_is_used(redis, redis_url):
         assert connected.get("key") == b"value"
 
 
-def test_parameters_are_handed_on(redis, redis_url):
-    redis.set("key", "value")
-    settings = Settings({"REDIS_URL": redis_url, "REDIS_PARAMS": {"decode_responses": True}})
+def test_parameters_are_handed_on(redis_url):
+    settings = Settings({"REDIS_URL": redis_url, "REDIS_PARAMS": {"client_name": "ann"}})
 
     with connect(settings) as connected:
-        assert connected.get("key") == "value"
+        assert connected.client_getname() == "ann"
+
+
+@pytest.mark.parametrize("place", ["parameters", "address"])
+def test_replies_stay_bytes_whatever_the_settings_of_scrapy_redis_say(redis, redis_url, place):
+    redis.set("key", "value")
+    parameters = {"decode_responses": True} if place == "parameters" else {}
+    url = redis_url if place == "parameters" else f"{redis_url}&decode_responses=1"
+    settings = Settings({"REDIS_URL": url, "REDIS_PARAMS": parameters})
+
+    with connect(settings) as connected:
+        assert connected.get("key") == b"value"
 
 
 @pytest.mark.usefixtures("redis_url")

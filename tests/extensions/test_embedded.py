@@ -471,3 +471,11 @@ def test_a_server_that_never_ends_loading_is_not_joined_by_a_second(
 def fail(errors: list[Exception]) -> None:
     if errors:
         raise errors.pop(0)
+
+
+def test_a_folder_that_cannot_be_written_is_said_so(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    folder = tmp_path / "file" / "redis"
+
+    with pytest.raises(EmbeddedRedisError, match=f"nothing can be kept in {folder}: Not a dir"):
+        EmbeddedRedis(folder).start()

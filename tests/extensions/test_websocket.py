@@ -274,6 +274,16 @@ def test_a_connection_says_who_asks(play):
     assert play(scene, USER_AGENT="battles (+me)")["User-Agent"] == "battles (+me)"
 
 
+def test_a_connection_tells_its_own_site_the_password_for_it(play):
+    async def scene(server: Server, _handler: WebSocketDownloadHandler) -> list[str | None]:
+        for site in (server.url, "ws://other.example"):
+            async with handling(SITE_CREDENTIALS={site: "ann:word"}) as handler:
+                await all_of(asks(handler, server.url, "a"))
+        return [head.get("Authorization") for head in server.heads]
+
+    assert play(scene) == ["Basic YW5uOndvcmQ=", None]
+
+
 def test_what_is_no_text_is_passed_over(play):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> Response:
         return await asks(handler, server.url, "bytes")[0]

@@ -207,7 +207,7 @@ def test_a_rate_that_is_none_is_said_so(scrapy):
     outcome = scrapy("crawl", "replays", SHOWDOWN_REPLAY_URL=SITE, THROTTLE_RATE="fast")
 
     assert outcome.status == 2
-    assert outcome.complaint.startswith("THROTTLE_RATE, THROTTLE_BURST or THROTTLE_CONCURRENCY:")
+    assert outcome.complaint.startswith("THROTTLE_RATE='fast': give a number of 0 or more")
 
 
 def test_a_redis_that_is_away_stops_the_crawl_before_it_begins(scrapy, tmp_path):
@@ -228,6 +228,18 @@ def test_an_archive_where_nothing_can_be_stored_stops_the_crawl_before_it_begins
     assert (outcome.status, outcome.output) == (1, "")
     assert outcome.complaint.startswith(f"nothing can be stored in {url}: ")
     assert outcome.complaint.endswith("; check ARCHIVE_URL")
+
+
+@pytest.mark.parametrize("command", [["crawl", "replays"], ["runspider", "any.py"]], ids=" ".join)
+def test_a_spool_that_cannot_be_written_stops_the_crawl_before_it_begins(scrapy, tmp_path, command):
+    (tmp_path / "file").write_bytes(b"")
+    folder = f"{tmp_path}/file/spool"
+
+    outcome = scrapy(*command, SHOWDOWN_REPLAY_URL=SITE, SPOOL_DIR=folder)
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith(f"nothing can be kept in {folder}/")
+    assert outcome.complaint.endswith("; check SPOOL_DIR")
 
 
 def test_an_archive_that_is_away_is_left_to_the_crawl(crawl, monkeypatch):

@@ -216,7 +216,7 @@ def test_a_setting_that_makes_no_sense_is_named(scrapy):
 
     assert outcome.status == 2
     assert outcome.complaint == (
-        "THROTTLE_RATE, THROTTLE_BURST or THROTTLE_CONCURRENCY: give numbers"
+        "THROTTLE_RATE='fast': give a number of 0 or more, as in 0.5 (requests/s)"
     )
 
 

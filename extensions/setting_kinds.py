@@ -1,0 +1,171 @@
+"""Describe settings in rows, of which checks and documentation are made."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from extensions.credentials import shown, userinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from scrapy.settings import BaseSettings
+
+
+_NONE = "\N{EN DASH}"
+"""What the table shows where there is nothing."""
+
+
+class Row(NamedTuple):
+    """One setting."""
+
+    name: str
+    kind: Callable[[Any], str]
+    """Says of a value what to give instead; nothing of one that is right."""
+    default: object
+    """What its reader takes when it is unset; text in brackets is a description."""
+    unit: str
+    meaning: str
+    reader: str
+    """The modules that read it."""
+    is_environment: bool = False
+    """Whether it is taken from the environment, too."""
+    is_site: bool = False
+    """Whether it is the address of a site that is asked."""
+
+
+class SettingError(ValueError):
+    """Raised for a setting that makes no sense; the message says which, why and what to give."""
+
+
+def check_rows(settings: BaseSettings, rows: Iterable[Row]) -> None:
+    """Check what the settings say of these rows; what is unset is right.
+
+    Raises:
+        SettingError: the first that makes no sense.
+
+    """
+    for row in rows:
+        value = settings.get(row.name)
+        if value is not None and (wrong := row.kind(value)):
+            unit = f" ({row.unit})" if row.unit else ""
+            raise SettingError(f"{row.name}={shown(row.name, value)}: {wrong}{unit}")
+
+
+def table(rows: Iterable[Row]) -> str:
+    """Return the documentation of settings, as a table in Markdown."""
+    lines = ["| name | default | unit | meaning | read by |", "| --- | --- | --- | --- | --- |"]
+    for row in rows:
+        name = f"`{row.name}`{' E' if row.is_environment else ''}"
+        cells = (name, _default(row.default), row.unit or _NONE, row.meaning, row.reader)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(value: object) -> str:
+    if value is None:
+        return _NONE
+    if isinstance(value, str):
+        return value[1:-1] if value.startswith("[") else f"`{value}`"
+    return f"`{json.dumps(value)}`" if isinstance(value, dict) else str(value)
+
+
+# --- Kinds ----------------------------------------------------------------------------------------
+
+
+def text(value: Any) -> str:  # noqa: ANN401 -- whatever the settings hold
+    """Take one line of text."""
+    return "" if str(value).isprintable() else "give one line of text"
+
+
+def name_pattern(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take a name in which `%(spider)s` may stand."""
+    try:
+        str(value) % {"spider": "x"}
+    except (ValueError, TypeError, KeyError):
+        return "give a name; %(spider)s stands for the spider's, and %% for a percent sign"
+    return text(value)
+
+
+def switch(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take what Scrapy takes for true or false."""
+    known = ("0", "1", "true", "false", "True", "False")
+    return "" if str(value) in known else "give 1 or 0"
+
+
+def mapping(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take a dictionary, or one in JSON."""
+    try:
+        dict(_parsed(value))
+    except (ValueError, TypeError):
+        return 'give an object in JSON, as in {"name": 1}'
+    return ""
+
+
+def choice(*words: str) -> Callable[[Any], str]:
+    """Take one of some words."""
+    return lambda value: "" if value in words else f"give {' or '.join(words)}"
+
+
+def count(low: int = 0) -> Callable[[Any], str]:
+    """Take a whole number."""
+
+    def check(value: Any) -> str:  # noqa: ANN401 -- as above
+        try:
+            is_right = int(value) >= low
+        except (ValueError, TypeError, OverflowError):
+            is_right = False
+        return "" if is_right else f"give a whole number of {low} or more"
+
+    return check
+
+
+def number(
+    low: float = 0.0, *, above: bool = False, high: float = math.inf
+) -> Callable[[Any], str]:
+    """Take a number, `low` itself only unless it must be above that."""
+    least = f"above {low:g}" if above else f"of {low:g} or more"
+    words = f"from {low:g} to {high:g}" if high < math.inf else least
+
+    def check(value: Any) -> str:  # noqa: ANN401 -- as above
+        try:
+            given = float(value)
+        except (ValueError, TypeError, OverflowError):
+            given = math.nan
+        is_right = math.isfinite(given) and low <= given <= high and not (above and given == low)
+        return "" if is_right else f"give a number {words}, as in {0.5 if low < 1 else low:g}"
+
+    return check
+
+
+def address(*schemes: str, takes_user: bool = True) -> Callable[[Any], str]:
+    """Take an address with one of these schemes."""
+    words = " or ".join(f"{scheme}://HOST" for scheme in schemes)
+
+    def check(value: Any) -> str:  # noqa: ANN401 -- as above
+        host = host_in(str(value), schemes)
+        if host is None:
+            return f"give {words}"
+        is_refused = not takes_user and userinfo(str(value)) is not None
+        return "give it without user and password" if is_refused else ""
+
+    return check
+
+
+def host_in(url: str, schemes: Iterable[str]) -> str | None:
+    """Return the host of an address with one of these schemes; None when it is none."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in tuple(schemes) and parts.port != 0
+    except ValueError:
+        return None
+    has_blanks = not url.isprintable() or " " in url
+    return parts.hostname if is_address and not has_blanks else None
+
+
+def _parsed(value: Any) -> Mapping[Any, Any]:  # noqa: ANN401 -- as above
+    parsed: Mapping[Any, Any] = json.loads(value) if isinstance(value, str) else value
+    return parsed

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import pytest
+from scrapy.settings import Settings
+
+from extensions.setting_kinds import Row, SettingError, address, count, table
+from extensions.validation import ROWS, Validation, prepare
+
+SECRET = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 -- a name
+SITE = Row("SITE", address("http"), None, "", "a site", "nobody", is_site=True)
+
+
+def prepared(rows=ROWS, **given) -> Settings:
+    settings = Settings(given)
+    prepare(settings, rows)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("THROTTLE_RATE", "0,5", "give a number of 0 or more, as in 0.5 (requests/s)"),
+        ("THROTTLE_RATE", "nan", "give a number of 0 or more, as in 0.5 (requests/s)"),
+        ("THROTTLE_BURST", "0", "give a whole number of 1 or more (requests)"),
+        ("QUEUE_LEASE", "0", "give a number above 0, as in 0.5 (s)"),
+        ("CIRCUIT_BREAKER_SHARE", "2", "give a number from 0 to 1, as in 0.5"),
+        ("CIRCUIT_BREAKER_ACTION", "stop", "give hold or close"),
+        ("LOG_JSON", "yes", "give 1 or 0"),
+        ("DOWNLOAD_TIMEOUTS", "30", 'give an object in JSON, as in {"name": 1} (s)'),
+        ("REDIS_ENCODING", "latin-1", "give utf-8 or utf8 or UTF-8"),
+        ("REDIS_PORT", "six", "give a whole number of 1 or more"),
+        ("ARCHIVE_URL", "a\nb", "give one line of text"),
+        (
+            "SCHEDULER_QUEUE_KEY",
+            "q%",
+            "give a name; %(spider)s stands for the spider's, and %% for a percent sign",
+        ),
+        (
+            "TWISTED_REACTOR",
+            "twisted.internet.selectreactor.SelectReactor",
+            ("give twisted.internet.asyncioreactor.AsyncioSelectorReactor; downloads need asyncio"),
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_to_give(name, value, complaint):
+    with pytest.raises(SettingError) as refused:
+        prepared(**{name: value})
+
+    assert str(refused.value) == f"{name}={value!r}: {complaint}"
+
+
+def test_a_secret_that_makes_no_sense_is_not_shown():
+    with pytest.raises(SettingError, match=r"^AWS_SECRET_ACCESS_KEY='\*\*\*': give one line"):
+        prepared(**{SECRET: "a\nb"})
+
+
+def test_limits_of_hosts_are_checked_as_well():
+    with pytest.raises(ValueError, match="THROTTLE_HOSTS"):
+        prepared(THROTTLE_HOSTS='{"a.example": "fast"}')
+
+
+def test_what_windows_leaves_at_the_end_of_a_line_is_stripped():
+    settings = prepared(ARCHIVE_URL="data\r", THROTTLE_RATE=" 3 ", REDIS_URL="redis://host\r\n")
+
+    assert settings["ARCHIVE_URL"] == "data"
+    assert settings["THROTTLE_RATE"] == "3"
+    assert settings["REDIS_URL"] == "redis://host"
+
+
+def test_a_value_keeps_its_priority():
+    settings = Settings()
+    settings.set("ARCHIVE_URL", "data\r", priority="cmdline")
+
+    prepare(settings, ROWS)
+
+    assert settings.getpriority("ARCHIVE_URL") == 40
+
+
+def test_no_secret_is_shown_whosever_setting_it_is():
+    settings = prepared(**{SECRET: "abc"}, AWS_ENDPOINT_URL="http://ann:abc@host", MINE_KEY="abc")
+
+    shown = repr([settings[name] for name in (SECRET, "AWS_ENDPOINT_URL", "MINE_KEY")])
+    assert shown == "['***', 'http://***@host', '***']"
+    assert settings[SECRET] == "abc"
+
+
+def test_user_and_password_leave_the_address_of_a_site():
+    settings = prepared((*ROWS, SITE), SITE="http://ann:a%40b@host:8000/x")
+
+    assert settings["SITE"] == "http://host:8000/x"
+    assert settings.getdict("SITE_CREDENTIALS") == {"http://host:8000": "ann:a@b"}
+
+
+def test_to_prepare_settings_twice_changes_nothing():
+    settings = prepared((*ROWS, SITE), SITE="http://ann:word@host", ARCHIVE_URL="data ")
+    before = settings.copy_to_dict()
+
+    prepare(settings, (*ROWS, SITE))
+
+    assert settings.copy_to_dict() == before
+
+
+def test_a_site_that_takes_no_user_is_refused_one():
+    row = Row("SITE", address("http", takes_user=False), None, "", "a site", "nobody")
+
+    with pytest.raises(SettingError, match=r"^SITE='http://\*\*\*@host': give it without user"):
+        prepared((row,), SITE="http://ann:word@host")
+
+
+def test_the_add_on_refuses_and_tidies():
+    settings = Settings({"ARCHIVE_URL": "data\r"})
+    Validation().update_settings(settings)
+
+    assert settings["ARCHIVE_URL"] == "data"
+    with pytest.raises(SettingError):
+        Validation().update_settings(Settings({"THROTTLE_RATE": "0,5"}))
+
+
+def test_the_table_shows_a_row_as_people_read_it():
+    rows = (
+        Row("A", count(), 3, "s", "waits", "here", is_environment=True),
+        Row("B", count(), None, "", "is nothing", "there"),
+        Row("C", count(), {"a": 1}, "", "is json", "there"),
+        Row("D", count(), "[1 here, 2 there]", "", "is told", "there"),
+    )
+
+    assert table(rows).splitlines()[2:] == [
+        "| `A` E | 3 | s | waits | here |",
+        "| `B` | \N{EN DASH} | \N{EN DASH} | is nothing | there |",
+        '| `C` | `{"a": 1}` | \N{EN DASH} | is json | there |',
+        "| `D` | 1 here, 2 there | \N{EN DASH} | is told | there |",
+    ]
