@@ -27,6 +27,8 @@ _AGAIN = {"retry_times", "put_off_times", "look_times"}
 """What meta says of a request that was sent before."""
 
 
+_ONLY_IF_NEW = "only_if_new"
+"""What meta says of a page that is read only if the one before held something new."""
 _LISTED = "listed_rating"
 """What meta says of a battle as a search lists it now, to be compared with the archive's."""
 
@@ -35,7 +37,8 @@ class KnownBattlesMiddleware:
     """A spider middleware: the battles it lets through are not in the index.
 
     A request whose meta holds `listed_rating` goes on also when the archive holds the battle with
-    another rating or without its end: it was saved again since.
+    another rating or without its end: it was saved again since. One whose meta holds `only_if_new`
+    goes on only when a battle does.
     """
 
     def __init__(self, index: BattleIndex, stats: StatsCollector) -> None:
@@ -63,9 +66,12 @@ class KnownBattlesMiddleware:
         known, again = await asyncio.to_thread(self._look_up, asked, ratings)
         self._stats.inc_value("known/skipped", len(known))
         self._stats.inc_value("known/again", len(again))
+        has_news = bool(asked - known)
         for output, battle_id in outputs:
             if isinstance(output, Battle):
                 output.lease = lease_of(response)
+            elif _waits_for_news(output) and not has_news:
+                continue
             if battle_id in again:
                 # The queue has seen it, too, and would refuse it.
                 output.dont_filter = True
@@ -87,6 +93,10 @@ class KnownBattlesMiddleware:
         }
         back = self._index.withdrawn(ratings.keys() - held.keys())
         return known - changed, changed | back
+
+
+def _waits_for_news(output: object) -> bool:
+    return isinstance(output, scrapy.Request) and bool(output.meta.pop(_ONLY_IF_NEW, None))
 
 
 class RedeliveredBattlesMiddleware:

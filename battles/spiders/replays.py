@@ -56,8 +56,8 @@ class ReplaysSpider(scrapy.Spider):
         REPLAYS_INTERVAL (60.0): seconds between two looks for new replays, with `follow`.
         REPLAYS_AGAIN (600.0): seconds until the next look at a replay that was saved in mid-battle,
             with `follow`.
-        REPLAYS_OVERLAP (3600): seconds each look goes back beyond the one before: replays become
-            public late.
+        REPLAYS_OVERLAP (3600): seconds each look goes back beyond the one before, at most: replays
+            become public late. It ends at the first page that holds nothing new.
         REPLAYS_SWEEP (21600.0): seconds between two sweeps, with `follow`: looks for replays that
             became public later than that; 0: none.
         REPLAYS_SWEEP_DAYS (7.0): days each sweep goes back, but never beyond `since`.
@@ -141,7 +141,10 @@ class ReplaysSpider(scrapy.Spider):
         yield from (self._listed(row, compare=bool(family)) for row in step.rows)
         if (covered := _covered(here, page)) and family == _sweep_family(here):
             yield covered
-        yield from (self._search(following, family=family) for following in step.walks)
+        # What a watch saw at its first look, it reads no further than to the first page of it.
+        is_look = here.look is not None and family is None
+        for following in step.walks:
+            yield self._search(following, family=family, is_look=is_look)
         if watch == _SWEEP:
             yield from self._sweep_again(response, here)
         elif watch:
@@ -211,12 +214,15 @@ class ReplaysSpider(scrapy.Spider):
         delay: float = 0.0,
         family: str | None = None,
         is_start: bool = False,
+        is_look: bool = False,
     ) -> scrapy.Request:
         meta: dict[str, Any] = {"delay": delay, "watcher": _watcher(walk, watch)} if watch else {}
         if family:
             meta["family"] = family
         if is_start:
             meta["is_start_request"] = True
+        if is_look:
+            meta["only_if_new"] = True
         return scrapy.Request(
             f"{self._site}/search.json?{urlencode(walk.parameters())}".rstrip("?"),
             self.parse_search,
@@ -224,8 +230,9 @@ class ReplaysSpider(scrapy.Spider):
             cb_kwargs={"walk": walk.fields(), **({"watch": watch} if watch else {})},
             meta=meta,
             priority=_SEARCH_PRIORITY,
-            # There is one watch of a name, whatever was seen.
-            dont_filter=bool(watch),
+            # There is one watch of a name, whatever was seen; and its looks have no end, so what
+            # they ask for must not be remembered.
+            dont_filter=bool(watch) or is_look,
         )
 
     def _watch(self, walk: Walk, newest: int | None) -> scrapy.Request:

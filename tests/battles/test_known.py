@@ -69,6 +69,20 @@ def test_a_battle_that_is_in_the_archive_without_its_end_is_asked_for(middleware
     assert passed(middleware, wanted) == [wanted]
 
 
+@pytest.mark.parametrize(("asked", "goes_on"), [(2, False), (3, True), (0, False)])
+def test_a_page_that_only_news_lead_to_is_read_only_if_there_are_any(
+    middleware, archive, battles, asked, goes_on
+):
+    archive.keep(battles[:2])
+    page = Request(f"{SITE}/search.json?before=1", meta={"only_if_new": True})
+    another = Request(f"{SITE}/search.json")
+
+    output = passed(middleware, *(battle_request(one.id) for one in battles[:asked]), page, another)
+
+    assert ((page in output), (another in output)) == (goes_on, True)
+    assert page.meta == {}
+
+
 def test_what_was_skipped_is_counted(middleware, archive, battles):
     archive.keep(battles[:2])
 

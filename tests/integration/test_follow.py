@@ -90,6 +90,24 @@ def test_what_was_saved_again_or_taken_back_is_noticed_by_a_sweep(fleet_of):
     assert sorted(fleet.site.fetched()) == sorted([*public, hidden, rated])
 
 
+def test_a_look_ends_where_nothing_is_new_and_is_not_remembered(fleet_of):
+    fleet = fleet_of("--battles", "400", REPLAYS_INTERVAL="0.2", REPLAYS_OVERLAP="100000000")
+    fleet.start("follow=1")
+    wait_until(lambda: len(fleet.corpus().index) == 400)
+    wait_until(lambda: not fleet.status().left)
+    remembered, asked, watched = seen(fleet), searches(fleet), time.monotonic()
+    time.sleep(5.0)
+    looks = (time.monotonic() - watched) / 0.2
+
+    assert 5 < searches(fleet) - asked <= looks
+    assert seen(fleet) == remembered
+
+
+def seen(fleet) -> int:
+    redis = fleet.client()
+    return sum(redis.scard(key) for key in redis.scan_iter("{replays}:queue:seen:*"))
+
+
 def oldest_of(ids: set[str]) -> str:
     site = ReplaySite.recorded()
     return min(ids, key=lambda name: site.replay(name).uploaded)

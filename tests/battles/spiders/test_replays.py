@@ -358,6 +358,21 @@ def test_no_two_looks_of_a_watch_are_the_same_request(spider_of):
     assert len({prints.fingerprint(look) for look in looks}) == 5
 
 
+def test_later_looks_read_on_only_where_something_is_new(spider_of):
+    [first] = started(spider_of(formats="gen9ou", follow="1"))
+    full = page(*range(NOW, NOW - 51, -1))
+
+    *battles, further, again = called(first, full)
+    *_, later, _ = called(again, full)
+    *_, last = called(later, page(*range(NOW - 50, NOW - 101, -1)))
+
+    assert len(battles) == 51
+    assert ("only_if_new" in further.meta, further.dont_filter) == (False, False)
+    assert [(one.meta["only_if_new"], one.dont_filter) for one in (later, last)] == 2 * [
+        (True, True)
+    ]
+
+
 # --- Sweeps ---------------------------------------------------------------------------------------
 
 
