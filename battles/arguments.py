@@ -7,8 +7,8 @@ import inspect
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from battles.parsers.log import number
 from battles.parsers.names import to_id
+from battles.parsers.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -71,7 +71,9 @@ class Entry:
         return cls(
             id=battle.id,
             formatid=battle.formatid,
-            players=tuple(player.name for player in battle.players),
+            players=tuple(
+                name for player in battle.players for name in (player.name, *player.other_names)
+            ),
             rating=battle.rating,
             time=battle.uploaded or battle.started or battle.fetched_at,
             fetched_at=battle.fetched_at if battle.ended else _UNFINISHED,

@@ -5,8 +5,67 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Ending = Literal["normal", "forfeit", "inactivity"]
-"""How a battle can end: played out, given up, or timed out."""
+SCHEMA = 2
+"""Of the records that this code writes; those that do not say theirs are of the first."""
+
+Ending = Literal[
+    "normal", "forfeit", "inactivity", "tie agreed", "turn limit", "endless battle", "forced"
+]
+"""How a battle can end: played out, given up, timed out, a tie that all accepted, after the last
+turn there can be, by the Endless Battle Clause, or as somebody in charge decided."""
+
+
+@dataclass(slots=True)
+class Pokemon:
+    """One Pokémon, as far as the battle showed it."""
+
+    species: str
+    """As it first was; `Urshifu-*` when only the preview showed it, which hides the forme."""
+    nickname: str | None = None
+    """As shown, and the species' name without one; `None` when it did not come out."""
+    level: int = 100
+    gender: str | None = None
+    """`M` or `F`."""
+    shiny: bool | None = None
+    """`None` when it did not come out: the preview does not tell."""
+    lead: bool = False
+    """Whether it was the first in its place."""
+    brought: bool = False
+    """Whether it came out; who is chosen for a battle and never comes out does not show."""
+    tera: str | None = None
+    """The type it took on by Terastallization."""
+    item: str | None = None
+    """The first that was revealed, unless it was another's before."""
+    ability: str | None = None
+    """The first that was revealed, unless it was another's, or came with another forme."""
+    moves: list[str] = field(default_factory=list)
+    """Its own, in the order of their first use."""
+
+
+@dataclass(slots=True)
+class Sheet:
+    """One Pokémon of an open team sheet, as its player brought it.
+
+    Names are spelled as the server packs them (`ChoiceScarf`, `hydropump`); what is not told is
+    `None` or empty.
+    """
+
+    species: str
+    nickname: str | None = None
+    item: str | None = None
+    ability: str | None = None
+    moves: list[str] = field(default_factory=list)
+    nature: str | None = None
+    gender: str | None = None
+    level: int = 100
+    shiny: bool = False
+    tera: str | None = None
+    hidden_power: str | None = None
+    gigantamax: bool = False
+    evs: list[int | None] = field(default_factory=list)
+    """Of HP, Attack, Defense, Special Attack, Special Defense and Speed; empty as a rule."""
+    ivs: list[int | None] = field(default_factory=list)
+    """In the same order; empty as a rule."""
 
 
 @dataclass(slots=True)
@@ -16,13 +75,22 @@ class Player:
     side: str
     """`p1` to `p4`."""
     name: str
-    """As shown, without the rank symbol."""
+    """As shown, without the rank symbol; the last one that the seat had before the end."""
     rating_before: int | None = None
     """Ladder rating when the battle began; `None` when it was not rated."""
     rating_after: int | None = None
     """Ladder rating the server announced after the end."""
     team: list[str] = field(default_factory=list)
     """Species in the order in which they were shown, each as it first was; unseen ones missing."""
+    other_names: list[str] = field(default_factory=list)
+    """What else who had the seat was called during the battle: before a change of name, or a
+    substitute."""
+    gave_up: Literal["forfeit", "inactivity"] | None = None
+    """Whether this player forfeited or timed out, also when others played on."""
+    pokemon: list[Pokemon] = field(default_factory=list)
+    """What was shown of each of the team, in the same order."""
+    sheet: list[Sheet] = field(default_factory=list)
+    """The open team sheet; empty when there was none."""
 
 
 @dataclass(slots=True, repr=False)
@@ -71,6 +139,24 @@ class Battle:
     """Whether people said something in it, before `validate` took that out."""
     asked: str = ""
     """The id that was requested; `validate` compares it with `id`."""
+    winner_side: list[str] | None = None
+    """The sides that won, two in a multi battle; `None` for a tie and without an end."""
+    rated_text: str | None = None
+    """Why it counts as official and not for the ladder: `Tournament battle`."""
+    rules: list[str] = field(default_factory=list)
+    """Clauses and mods as the log tells them, each with its explanation."""
+    custom_rules: list[str] = field(default_factory=list)
+    """What a challenge changed of the format's rules."""
+    timer: bool = False
+    """Whether the timer ran, at least for a time."""
+    match: str | None = None
+    """The room of the best-of series it is a game of: `game-bestof3-gen9ou-1`."""
+    game: int | None = None
+    """Which game of the series, from 1."""
+    best_of: int | None = None
+    """Games in the series at most."""
+    schema: int = SCHEMA
+    """The version of the record; with 1 only the log tells what was added since."""
     is_durable: bool = field(default=False, compare=False)
     """Whether it is archived and indexed: what fails later is no reason to fetch it again."""
     lease: Any = field(default=None, compare=False)

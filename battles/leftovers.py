@@ -25,6 +25,13 @@ _OWN = (
     "content_hash",
     "side",
     "team",
+    "winner_side",
+    "gave_up",
+    "rated_text",
+    "rules",
+    "custom_rules",
+    "match",
+    *("species", "gender", "tera", "item", "ability", "moves", "nature", "hidden_power"),
 )
 """Fields that nobody's name gets into."""
 _SIDE = re.compile(r"(?:\[of\] )?p[1-4]: ")

@@ -14,6 +14,39 @@ if TYPE_CHECKING:
 
     from battles.items import Battle
 
+_POKEMON = pa.struct(
+    [
+        ("species", pa.string()),
+        ("nickname", pa.string()),
+        ("level", pa.int32()),
+        ("gender", pa.string()),
+        ("shiny", pa.bool_()),
+        ("lead", pa.bool_()),
+        ("brought", pa.bool_()),
+        ("tera", pa.string()),
+        ("item", pa.string()),
+        ("ability", pa.string()),
+        ("moves", pa.list_(pa.string())),
+    ]
+)
+_SHEET = pa.struct(
+    [
+        ("species", pa.string()),
+        ("nickname", pa.string()),
+        ("item", pa.string()),
+        ("ability", pa.string()),
+        ("moves", pa.list_(pa.string())),
+        ("nature", pa.string()),
+        ("gender", pa.string()),
+        ("level", pa.int32()),
+        ("shiny", pa.bool_()),
+        ("tera", pa.string()),
+        ("hidden_power", pa.string()),
+        ("gigantamax", pa.bool_()),
+        ("evs", pa.list_(pa.int32())),
+        ("ivs", pa.list_(pa.int32())),
+    ]
+)
 _PLAYER = pa.struct(
     [
         ("side", pa.string()),
@@ -21,6 +54,10 @@ _PLAYER = pa.struct(
         ("rating_before", pa.int32()),
         ("rating_after", pa.int32()),
         ("team", pa.list_(pa.string())),
+        ("other_names", pa.list_(pa.string())),
+        ("gave_up", pa.string()),
+        ("pokemon", pa.list_(_POKEMON)),
+        ("sheet", pa.list_(_SHEET)),
     ]
 )
 _TIME = pa.timestamp("s", tz="UTC")
@@ -46,6 +83,15 @@ SCHEMA = pa.schema(
         ("url", pa.string()),
         ("fetched_at", _TIME),
         ("content_hash", pa.string()),
+        ("winner_side", pa.list_(pa.string())),
+        ("rated_text", pa.string()),
+        ("rules", pa.list_(pa.string())),
+        ("custom_rules", pa.list_(pa.string())),
+        ("timer", pa.bool_()),
+        ("match", pa.string()),
+        ("game", pa.int32()),
+        ("best_of", pa.int32()),
+        ("schema", pa.int32()),
     ]
 )
 """The columns of an export; times are UTC."""

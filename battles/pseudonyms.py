@@ -13,7 +13,7 @@ from battles.parsers.names import to_id
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from battles.items import Battle
+    from battles.items import Battle, Player
 
 _PRESENCE = ("|j|", "|J|", "|join|", "|l|", "|L|", "|leave|", "|n|", "|N|", "|name|")
 """Lines that tell who watches, or who is called otherwise now."""
@@ -68,9 +68,25 @@ class Pseudonyms:
         text = _Text(self._aliases(names_of(battle)))
         return replace(
             battle,
-            players=[replace(player, name=self.of(player.name)) for player in battle.players],
+            players=[self._without_names(player, text) for player in battle.players],
             winner=None if battle.winner is None else text.all_of(battle.winner),
             log="\n".join(text.line(line) for line in log.split("\n")),
+        )
+
+    def _without_names(self, player: Player, text: _Text) -> Player:
+        """Replace a player's names, and whom nicknames are made of, as the log's lines are."""
+        return replace(
+            player,
+            name=self.of(player.name),
+            other_names=[self.of(name) for name in player.other_names],
+            pokemon=[
+                replace(one, nickname=one.nickname and text.all_of(one.nickname))
+                for one in player.pokemon
+            ],
+            sheet=[
+                replace(one, nickname=one.nickname and text.all_of(one.nickname))
+                for one in player.sheet
+            ],
         )
 
     def _aliases(self, names: set[str]) -> dict[str, str]:
@@ -81,7 +97,8 @@ class Pseudonyms:
 
 def names_of(battle: Battle) -> set[str]:
     """Find everybody whom a battle names, also who took another's seat during it."""
-    names = {player.name for player in battle.players} | _names_in(battle.log)
+    seats = {name for player in battle.players for name in (player.name, *player.other_names)}
+    names = seats | _names_in(battle.log)
     # Two that win together are called `A & B`.
     if battle.winner and not names.issuperset(battle.winner.split(" & ")):
         names.add(battle.winner)

@@ -9,6 +9,16 @@ if TYPE_CHECKING:
     from battles.items import Battle, Player
 
 
+_HOW = {
+    "forfeit": " by forfeit",
+    "inactivity": " on time",
+    "tie agreed": " by agreement",
+    "turn limit": " at the turn limit",
+    "endless battle": " by the Endless Battle Clause",
+    "forced": " as decided by the staff",
+}
+
+
 def line(battle: Battle) -> str:
     """Describe a battle in one line."""
     names = " \N{EN DASH} ".join(player.name for player in battle.players)
@@ -21,7 +31,7 @@ def outcome(battle: Battle) -> str:
     if battle.ended is None:
         return f"no end, turn {battle.turns}"
     result = "tie" if battle.tie else f"{battle.winner} won"
-    how = {"forfeit": " by forfeit", "inactivity": " on time"}.get(battle.ended, "")
+    how = _HOW.get(battle.ended, "")
     return f"{result}{how}, turn {battle.turns}"
 
 

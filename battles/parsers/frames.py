@@ -14,6 +14,8 @@ State = Literal["waiting", "running", "ended", "expired", "hidden", "gone", "ful
 there, or not to be joined since too many others are."""
 SHOWN = 100
 """Rooms that one list holds at most."""
+_MOST_FORMATS = 20_000
+"""Fields of a list of formats; a server has some hundreds."""
 _ROOM = "battle-"
 _REFUSALS: dict[str, State] = {
     "nonexistent": "gone",
@@ -88,7 +90,7 @@ def parse_formats(line: str) -> list[str] | None:
     if not line.startswith("|formats|"):
         return None
     # A section is `,COLUMN` and then its name; `,LL` says that there is a local ladder.
-    parts = line.split("|")[2:]
+    parts = line.split("|", _MOST_FORMATS)[2:_MOST_FORMATS]
     names = [
         name.rpartition(",")[0]
         for before, name in zip(["", *parts], parts, strict=False)
@@ -161,7 +163,7 @@ class RoomReader:
             # The whole log follows, also when the room is joined a second time.
             self.state, self.lines, self.ratings = "running", [], 0
         elif line.startswith("|noinit|"):
-            self.state = _REFUSALS.get(line.split("|")[2], "hidden")
+            self.state = _REFUSALS.get(line.split("|", 3)[2], "hidden")
         elif line.startswith("|expire|"):
             self.is_expired = True
             self.state = "expired" if self.state == "running" else self.state

@@ -9,19 +9,32 @@ from html import unescape
 from typing import TYPE_CHECKING
 
 from battles.items import Ending, Player
-from battles.parsers.names import to_id
+from battles.parsers.endings import have_played_on, read_message, read_notices
+from battles.parsers.numbers import number
+from battles.parsers.seats import SIDES, Seats
+from battles.parsers.sheets import parse_sheet
+from battles.parsers.team import Shown, Team
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
-_SIDES = ("p1", "p2", "p3", "p4")
+    from battles.items import Sheet
+
 _RATING = re.compile(r"(.{1,128})'s rating: ([0-9]{1,6}) &rarr; <strong>([0-9]{1,6})</strong>")
-_LARGEST = 2**31
-"""Numbers from here on are rubbish, and would not fit the index."""
-_DIGITS = 10
-"""As many as the largest number has."""
+_CUSTOM_RULES = re.compile(r"[^\n]{1,100} custom rules?:</strong></summary> ([^\n]*?)</details>")
+_MOST_RULES = 1000
+_MOST_QUESTIONS = 100
+"""How often it is asked whose name something is; a battle has some four such lines."""
+_SERIES = re.compile(
+    r"<h2><strong>Game ([0-9]{1,4})</strong> of"
+    r' <a href="/(game-[a-z0-9-]{1,120}?)(?:-[a-z0-9]{31}pw)?">a best-of-([0-9]{1,4})</a>'
+)
+"""The password of a hidden series is left out."""
+_PLACES = frozenset(f"{side}{place}" for side in SIDES for place in "abcdef")
 _LAST_GENERATION = 99
 """Beyond it is rubbish, and would not fit an export."""
+_CHUNK = 2**18
+"""Characters whose lines are held at once: of a log of short lines they take thirty times that."""
 
 
 @dataclass(slots=True)
@@ -36,19 +49,49 @@ class LogFacts:
     started: int | None = None
     """Seconds since the epoch."""
     rated: bool = False
+    rated_text: str | None = None
     open_team_sheets: bool = False
     turns: int = 0
     winner: str | None = None
+    winner_side: list[str] | None = None
     tie: bool = False
     ended: Ending | None = None
+    rules: list[str] = field(default_factory=list)
+    custom_rules: list[str] = field(default_factory=list)
+    timer: bool = False
+    match: str | None = None
+    game: int | None = None
+    best_of: int | None = None
 
 
 def parse_log(log: str) -> LogFacts:
-    """Read what a log says; a line that makes no sense is passed over."""
+    """Read what a log says; a line that makes no sense is passed over.
+
+    What follows the end does not count, but for the new ratings.
+    """
+    text = "\n" + (log.replace("\r\n", "\n") if "\r\n" in log else log)
     reader = _LogReader()
-    for kind, rest in _LINE.findall(log):
-        _READERS[kind](reader, rest)
-    return reader.facts()
+    active = reader.active
+    for chunk in _chunks(text):
+        for kind, first, rest in _LINE.findall(chunk):
+            if kind == "move":
+                # A third of the lines, most of them moves that are known by then.
+                shown = active.get(first[:3])
+                if shown is not None and rest.partition("|")[0] not in shown.moves:
+                    shown.use(*rest.partition("|")[::2])
+            else:
+                reader.readers[kind](reader, first, rest)
+    return reader.facts(text)
+
+
+def _chunks(text: str) -> Iterator[str]:
+    """Cut before line feeds, so that each chunk begins with one."""
+    at = 0
+    while at < len(text):
+        end = text.find("\n", at + _CHUNK)
+        end = len(text) if end < 0 else end
+        yield text[at:end]
+        at = end
 
 
 def content_hash(log: str) -> str:
@@ -56,149 +99,362 @@ def content_hash(log: str) -> str:
     return blake2b(log.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def number(text: object) -> int | None:
-    """Read a whole number the site wrote as a number or as text, or return None.
-
-    >>> number("1500"), number(1500), number(""), number(True), number("9" * 20)
-    (1500, 1500, None, None, None)
-    """
-    if isinstance(text, bool) or not isinstance(text, (int, str)):
-        return None
-    if isinstance(text, str) and not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
-        return None
-    value = int(text)
-    return value if 0 <= value < _LARGEST else None
-
-
 class _LogReader:
     """Collects the facts line by line; one method a line type."""
 
     def __init__(self) -> None:
+        self.readers = _READERS
+        self.active: dict[str, Shown] = {}
+        """Who stands where: `p1a`."""
         self._facts = LogFacts()
-        self._previewed: dict[str, list[str]] = {}
-        self._appeared: dict[str, dict[tuple[str, str], str]] = {}
-        """By side: the species of each Pokémon, told apart by nickname and kind."""
+        self._seats = Seats()
+        self._teams: dict[str, Team] = {}
+        self._sheets: dict[str, list[Sheet]] = {}
+        self._gave_up: dict[str, Ending] = {}
         self._ratings: list[tuple[str, int, int]] = []
+        self._has_begun = False
         self._stopped: Ending = "normal"
+        self._stopper: str | None = None
+        self._stops = 0
 
-    def facts(self) -> LogFacts:
-        facts = self._facts
-        facts.players = {side: facts.players[side] for side in sorted(facts.players)}
-        for side, player in facts.players.items():
-            player.team = self._previewed.get(side) or list(self._appeared.get(side, {}).values())
+    def facts(self, text: str) -> LogFacts:
+        self._begin()
+        facts, seats = self._facts, self._seats
+        facts.players = {side: self._player(side) for side in seats.taken()}
         for name, before, after in self._ratings:
-            self._rate(_comparable(name), before, after)
+            self._rate(name, before, after)
+        end = _end(text, is_tie=facts.tie) if facts.tie or facts.winner is not None else len(text)
+        facts.turns, last_turn = _last_turn(text, end)
+        facts.started = _first_time(text, end)
+        if facts.winner is not None:
+            are_allied = facts.gametype == "multi"
+            facts.winner_side = seats.winners(facts.winner, are_allied=are_allied)
+        if facts.tie or facts.winner is not None:
+            facts.ended = self._ending(text[last_turn:end])
         return facts
 
+    def _player(self, side: str) -> Player:
+        team = self._teams.get(side)
+        pokemon = team.listed if team else []
+        gave_up = self._gave_up.get(side)
+        return Player(
+            side=side,
+            name=self._seats.name(side),
+            rating_before=self._seats.rating(side),
+            team=[one.species for one in pokemon],
+            other_names=self._seats.other_names(side),
+            gave_up=gave_up if gave_up in ("forfeit", "inactivity") else None,
+            pokemon=pokemon,
+            sheet=self._sheets.get(side, []),
+        )
+
     def _rate(self, name: str, before: int, after: int) -> None:
-        for player in self._facts.players.values():
-            if _comparable(player.name) == name:
-                player.rating_before, player.rating_after = before, after
+        if side := self._seats.side_of(name):
+            player = self._facts.players[side]
+            player.rating_after = after
+            if player.rating_before is None:
+                player.rating_before = before
 
-    def tie(self, _rest: str) -> None:
+    def _ending(self, last_turn: str) -> Ending:
+        if self._stopped == "normal":
+            names = [player.name for player in self._facts.players.values()]
+            return read_notices(last_turn, names, is_tie=self._facts.tie) or "normal"
+        # Between two, the lines of a turn may come after who gave up, and it is over all the same.
+        if self._facts.gametype == "freeforall" and have_played_on(last_turn):
+            return "normal"
+        # Who gives up may have won by then: the server says it before the simulator knows.
+        has_won = self._stopper is not None and self._stopper in (self._facts.winner_side or ())
+        return "normal" if has_won else self._stopped
+
+    def tie(self, _first: str, _rest: str) -> None:
         self._facts.tie = True
-        self._facts.ended = self._stopped
+        self._end()
 
-    def win(self, rest: str) -> None:
-        self._facts.winner = rest
-        self._facts.ended = self._stopped
+    def win(self, first: str, _rest: str) -> None:
+        self._facts.winner = first
+        self._end()
 
-    def message(self, rest: str) -> None:
-        if rest.endswith(" forfeited."):
-            self._stopped = "forfeit"
-        elif rest.endswith(("inactivity.", "All players are inactive.")):
-            self._stopped = "inactivity"
+    def _end(self) -> None:
+        self.readers = _AFTER_END
+        self.active.clear()
 
-    def turn(self, rest: str) -> None:
-        self._facts.turns = max(self._facts.turns, number(rest) or 0)
-        # In a battle of four, somebody gives up and the others play on.
-        self._stopped = "normal"
+    def message(self, first: str, rest: str) -> None:
+        said = read_message(_joined(first, rest))
+        if said and self._stops < _MOST_QUESTIONS:
+            self._stops += 1
+            self._stopped, name = said
+            self._stopper = self._seats.side_of(name) if name else None
+            sides = [self._stopper] if self._stopper else []
+            for side in sides if name else self._seats.taken():
+                self._gave_up.setdefault(side, self._stopped)
 
-    def player(self, rest: str) -> None:
-        side, name, _, rating = [*rest.split("|"), "", "", ""][:4]
-        # An empty name follows the end of the battle, and the first name is the one that played.
-        if side not in _SIDES or not name or side in self._facts.players:
-            return
-        self._facts.players[side] = Player(side=side, name=name, rating_before=number(rating))
+    def player(self, first: str, rest: str) -> None:
+        name, _, rating = [*rest.split("|", 3), "", ""][:3]
+        self._seats.sit(first, name, number(rating))
 
-    def preview(self, rest: str) -> None:
-        side, _, details = rest.partition("|")
-        if side in _SIDES:
-            self._previewed.setdefault(side, []).append(_species(details))
+    def start(self, _first: str, _rest: str) -> None:
+        self._begin()
 
-    def appear(self, rest: str) -> None:
-        position, _, details = rest.partition("|")
-        side, nickname, species = position[:2], position.partition(": ")[2], _species(details)
-        if side in _SIDES:
-            # Charizard comes back as Charizard-Mega-X, and is the same.
-            same = nickname, species.partition("-")[0]
-            self._appeared.setdefault(side, {}).setdefault(same, species)
+    def _begin(self) -> None:
+        if not self._has_begun:
+            self._has_begun = True
+            self._seats.begin()
 
-    def time(self, rest: str) -> None:
-        if self._facts.started is None:
-            self._facts.started = number(rest)
-        # A turn is played out: whoever stopped before has not ended the battle.
-        self._stopped = "normal"
+    def preview(self, first: str, rest: str) -> None:
+        if first in SIDES and not self._has_begun:
+            self._team(first).preview(rest.partition("|")[0])
 
-    def gametype(self, rest: str) -> None:
-        self._facts.gametype = rest or None
+    def clear_preview(self, _first: str, _rest: str) -> None:
+        if not self._has_begun:
+            for team in self._teams.values():
+                team.clear()
 
-    def generation(self, rest: str) -> None:
-        generation = number(rest)
+    def team_size(self, first: str, rest: str) -> None:
+        if first in SIDES:
+            self._team(first).size = number(rest.partition("|")[0])
+
+    def appear(self, first: str, rest: str) -> None:
+        place = first[:3]
+        if place in _PLACES:
+            if not self._has_begun:
+                self._begin()
+            self._team(place[:2]).appear(place, first[5:], rest.partition("|")[0])
+
+    def replace(self, first: str, rest: str) -> None:
+        if first[:3] in _PLACES:
+            self._begin()
+            self._team(first[:2]).unmask(first[:3], first[5:], rest.partition("|")[0])
+
+    def change(self, first: str, rest: str) -> None:
+        if first[:3] in self.active:
+            self._team(first[:2]).change(first[:3], first[5:], rest.partition("|")[0])
+
+    def _team(self, side: str) -> Team:
+        team = self._teams.get(side)
+        if team is None:
+            team = self._teams[side] = Team(self.active)
+        return team
+
+    def swap(self, first: str, rest: str) -> None:
+        place, where = first[:3], number(rest.partition("|")[0])
+        if place in _PLACES and where is not None and where < len("abc"):
+            self._team(place[:2]).swap(place, f"{place[:2]}{'abc'[where]}")
+
+    def faint(self, first: str, _rest: str) -> None:
+        if shown := self.active.get(first[:3]):
+            shown.has_fainted = True
+
+    def terastallize(self, first: str, rest: str) -> None:
+        if shown := self.active.get(first[:3]):
+            shown.facts.tera = shown.facts.tera or rest.partition("|")[0] or None
+
+    def transform(self, first: str, rest: str) -> None:
+        self.hint(first, rest)
+        if shown := self.active.get(first[:3]):
+            shown.is_transformed = True
+
+    def item(self, first: str, rest: str) -> None:
+        name, _, about = rest.partition("|")
+        is_seen = "[from] " not in about or "ability: Frisk" in about or "[identify]" in about
+        if shown := self.active.get(first[:3]):
+            if is_seen:
+                shown.hold(name)
+            else:
+                # It got this one, so that what it had before is not to be known any more.
+                shown.has_own_item = False
+        if "[from] ability: " in about:
+            (self.hint if is_seen else self.hint_of_itself)(first, rest)
+
+    def end_item(self, first: str, rest: str) -> None:
+        if shown := self.active.get(first[:3]):
+            shown.hold(rest.partition("|")[0])
+
+    def ability(self, first: str, rest: str) -> None:
+        shown = self.active.get(first[:3])
+        name, _, about = rest.partition("|")
+        if "[from] ability: Trace" in about:
+            if other := self.active.get(about.partition("[of] ")[2][:3]):
+                other.have(name)
+            name, about = "Trace", ""
+        if shown is not None:
+            if "[from] " not in about:
+                shown.have(name)
+            shown.has_own_ability = False
+
+    def mega(self, first: str, rest: str) -> None:
+        # `|-mega|p2a: Latios|Latios|Latiosite`, `|-primal|p2a: Groudon|Red Orb`
+        if shown := self.active.get(first[:3]):
+            shown.hold(rest.split("|", 2)[:2][-1])
+
+    def activate(self, first: str, rest: str) -> None:
+        if shown := self.active.get(first[:3]):
+            what, _, name = rest.partition("|")[0].partition(": ")
+            (shown.hold if what == "item" else shown.have)(name)
+
+    def hint(self, first: str, rest: str) -> None:
+        """Take the item or ability behind what happens, of whom `[of]` names."""
+        self._take_hint(rest.partition("[of] ")[2] or first, rest)
+
+    def hint_of_itself(self, first: str, rest: str) -> None:
+        """Take the item or ability behind what happens, of whom it happens to."""
+        is_others = "ability: Hospitality" in rest
+        self._take_hint(rest.partition("[of] ")[2] if is_others else first, rest)
+
+    def heal(self, first: str, rest: str) -> None:
+        # Most say once more that somebody has Leftovers.
+        shown = self.active.get(first[:3])
+        if shown is None or shown.facts.item is None or "[from] item: " not in rest:
+            self.hint_of_itself(first, rest)
+
+    def _take_hint(self, holder: str, rest: str) -> None:
+        if shown := self.active.get(holder[:3]):
+            what, _, name = rest.partition("[from] ")[2].partition("|")[0].partition(": ")
+            (shown.hold if what == "item" else shown.have)(name)
+
+    def gametype(self, first: str, _rest: str) -> None:
+        self._facts.gametype = first or None
+
+    def generation(self, first: str, _rest: str) -> None:
+        generation = number(first)
         if generation is not None and generation <= _LAST_GENERATION:
             self._facts.generation = generation
 
-    def tier(self, rest: str) -> None:
-        self._facts.format = rest
+    def tier(self, first: str, _rest: str) -> None:
+        self._facts.format = first
 
-    def rated(self, rest: str) -> None:
+    def rated(self, first: str, _rest: str) -> None:
         # With a message it says that the battle is official, as of a tournament, and not rated.
-        self._facts.rated = not rest
+        self._facts.rated = not first
+        self._facts.rated_text = first or None
 
-    def rule(self, rest: str) -> None:
-        if rest.startswith("Open Team Sheets"):
+    def rule(self, first: str, rest: str) -> None:
+        if len(self._facts.rules) < _MOST_RULES:
+            self._facts.rules.append(_joined(first, rest))
+        if first.startswith("Open Team Sheets"):
             self._facts.open_team_sheets = True
 
-    def team_sheet(self, _rest: str) -> None:
+    def team_sheet(self, first: str, rest: str) -> None:
         self._facts.open_team_sheets = True
+        if first in SIDES and first not in self._sheets:
+            self._sheets[first] = parse_sheet(rest)
 
-    def raw(self, rest: str) -> None:
-        if match := _RATING.match(rest):
+    def timer(self, first: str, _rest: str) -> None:
+        if first.startswith("Battle timer is ON"):
+            self._facts.timer = True
+
+    def series(self, first: str, rest: str) -> None:
+        if first == "bestof" and self._facts.match is None and (match := _SERIES.match(rest)):
+            self._facts.match = match[2]
+            self._facts.game, self._facts.best_of = int(match[1]), int(match[3])
+
+    def raw(self, first: str, rest: str) -> None:
+        text = _joined(first, rest)
+        if (match := _RATING.match(text)) and len(self._ratings) < _MOST_QUESTIONS:
             name, before, after = match.groups()
             self._ratings.append((unescape(name), int(before), int(after)))
+        elif match := _CUSTOM_RULES.match(text):
+            rules = match[1].split(", ", _MOST_RULES)[:_MOST_RULES]
+            self._facts.custom_rules = [unescape(rule) for rule in rules]
+
+    def pass_over(self, _first: str, _rest: str) -> None:
+        """Take a line that follows the end."""
 
 
-def _comparable(name: str) -> str:
-    """Reduce a name to its id; one without letters and digits is compared as it is."""
-    return to_id(name) or name
+def _joined(first: str, rest: str) -> str:
+    return f"{first}|{rest}" if rest else first
 
 
-def _species(details: str) -> str:
-    """Take `Tauros-Paldea-Blaze` from `Tauros-Paldea-Blaze, L81, M|252/252`."""
-    return details.partition("|")[0].partition(",")[0]
+def _end(text: str, *, is_tie: bool) -> int:
+    """Return where the line of the end begins."""
+    if not is_tie:
+        return text.find("\n|win|")
+    return match.start() if (match := _TIE.search(text)) else len(text)
 
 
-_READERS: dict[str, Callable[[_LogReader, str], None]] = {
+def _last_turn(text: str, end: int) -> tuple[int, int]:
+    """Return the number of the last turn, and where it begins; 0 and 0 without any."""
+    at = end
+    while (at := text.rfind("\n|turn|", 0, at)) >= 0:
+        # No number is as long as this.
+        turn = number(_FIRST.split(text[at + 7 : at + 23], 1)[0])
+        if turn is not None:
+            return turn, at
+    return 0, 0
+
+
+def _first_time(text: str, end: int) -> int | None:
+    at = text.find("\n|t:|", 0, end)
+    return None if at < 0 else number(_FIRST.split(text[at + 5 : at + 21], 1)[0])
+
+
+_FIRST = re.compile(r"[|\n]")
+
+
+def _any_of(kinds: Iterable[str]) -> str:
+    minor = "|".join(re.escape(kind[1:]) for kind in kinds if kind.startswith("-"))
+    major = "|".join(re.escape(kind) for kind in kinds if not kind.startswith("-"))
+    return f"(?:-(?:{minor})|{major})"
+
+
+_TIE = re.compile(r"\n\|tie(?![^\n|])")
+_READERS: dict[str, Callable[[_LogReader, str, str], None]] = {
+    "switch": _LogReader.appear,
+    "drag": _LogReader.appear,
+    "replace": _LogReader.replace,
+    "faint": _LogReader.faint,
+    "detailschange": _LogReader.change,
+    "swap": _LogReader.swap,
+    "-terastallize": _LogReader.terastallize,
+    "-item": _LogReader.item,
+    "-enditem": _LogReader.end_item,
+    "-ability": _LogReader.ability,
+    "-mega": _LogReader.mega,
+    "-primal": _LogReader.mega,
+    "-burst": _LogReader.mega,
+    "-transform": _LogReader.transform,
     "tie": _LogReader.tie,
     "win": _LogReader.win,
     "-message": _LogReader.message,
     "message": _LogReader.message,
-    "turn": _LogReader.turn,
     "player": _LogReader.player,
     "poke": _LogReader.preview,
-    "switch": _LogReader.appear,
-    "drag": _LogReader.appear,
-    "replace": _LogReader.appear,
-    "t:": _LogReader.time,
+    "clearpoke": _LogReader.clear_preview,
+    "teamsize": _LogReader.team_size,
+    "start": _LogReader.start,
     "gametype": _LogReader.gametype,
     "gen": _LogReader.generation,
     "tier": _LogReader.tier,
     "rated": _LogReader.rated,
     "rule": _LogReader.rule,
     "showteam": _LogReader.team_sheet,
+    "inactive": _LogReader.timer,
+    "uhtml": _LogReader.series,
+    "uhtmlchange": _LogReader.series,
     "raw": _LogReader.raw,
 }
-
-_PIPED = "|".join(re.escape(kind) for kind in _READERS if kind != "tie")
-_LINE = re.compile(rf"^\|({_PIPED}|tie$)(?:\|(.*))?$", re.MULTILINE)
-"""A line that says something; `tie` only when nothing follows. One search beats a look at each."""
+_HINTS: dict[str, Callable[[_LogReader, str, str], None]] = {
+    "-heal": _LogReader.heal,
+    "-immune": _LogReader.hint_of_itself,
+    "-curestatus": _LogReader.hint_of_itself,
+    "-damage": _LogReader.hint,
+    "-weather": _LogReader.hint,
+    "-fieldstart": _LogReader.hint,
+    "-status": _LogReader.hint,
+    "-start": _LogReader.hint,
+    "-boost": _LogReader.hint,
+    "-unboost": _LogReader.hint,
+    "-setboost": _LogReader.hint,
+    "-fail": _LogReader.hint,
+    "-formechange": _LogReader.hint,
+    "cant": _LogReader.hint,
+}
+"""Of these only lines that name an item or an ability."""
+_LINE = re.compile(
+    rf"\n\|((?:move|{_any_of(_READERS)})(?=[|\n]|\Z)"
+    rf"|{_any_of(_HINTS)}(?=\|[^\n\[]*+\[from\] (?:item|ability): )"
+    r"|-activate(?=\|[^|\n]*+\|(?:item|ability): ))(?:\|([^|\n]*)(?:\|([^\n]*))?)?"
+)
+"""A line that says something: its kind, its first field, the others."""
+_READERS |= _HINTS | {"-activate": _LogReader.activate}
+_AFTER_END: dict[str, Callable[[_LogReader, str, str], None]]
+_AFTER_END = dict.fromkeys(_READERS, _LogReader.pass_over) | {"raw": _LogReader.raw}

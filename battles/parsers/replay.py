@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from battles.items import Battle, Player
 from battles.parsers.chat import without_chat
-from battles.parsers.log import LogFacts, content_hash, number, parse_log
+from battles.parsers.log import LogFacts, content_hash, parse_log
 from battles.parsers.names import format_of, to_id
+from battles.parsers.numbers import number
 from battles.parsers.reply import BadReplyError, parse_json
 
 _NAME_LENGTH = 64
@@ -55,6 +56,14 @@ def parse_replay(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battl
         # What is neither 0 nor a known code is private until the site says otherwise.
         private=private if isinstance(private, int) else -1,
         asked=asked,
+        winner_side=facts.winner_side,
+        rated_text=facts.rated_text,
+        rules=facts.rules,
+        custom_rules=facts.custom_rules,
+        timer=facts.timer,
+        match=facts.match,
+        game=facts.game,
+        best_of=facts.best_of,
     )
 
 

@@ -40,4 +40,12 @@ def parse_room(body: bytes, *, asked: str, url: str, fetched_at: int) -> Battle:
         content_hash=content_hash(silent),
         has_chat=silent != log,
         asked=asked,
+        winner_side=facts.winner_side,
+        rated_text=facts.rated_text,
+        rules=facts.rules,
+        custom_rules=facts.custom_rules,
+        timer=facts.timer,
+        match=facts.match,
+        game=facts.game,
+        best_of=facts.best_of,
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from battles.parsers.log import number
 from battles.parsers.names import is_battle_id
+from battles.parsers.numbers import number
 from battles.parsers.reply import BadReplyError, parse_json
 
 PAGE_FULL = 51

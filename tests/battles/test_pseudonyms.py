@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from battles.items import Pokemon, Sheet
 from battles.parsers.log import parse_log
 from battles.parsers.names import to_id
 from battles.parsers.replay import parse_replay
@@ -309,3 +310,20 @@ def test_a_battle_without_names_stays_as_it_is(pseudonyms):
     battle = battle_of("|turn|1", "|tie")
 
     assert pseudonyms.replace_in(battle) == battle
+
+
+def test_no_name_of_a_seat_is_left_nor_a_nickname_that_is_one(battles):
+    player = replace(
+        battles[0].players[0],
+        name="Annabel",
+        other_names=["Bobbins"],
+        pokemon=[Pokemon("Gible", nickname="Bobbins"), Pokemon("Moth")],
+        sheet=[Sheet("Gible", nickname="Annabel")],
+    )
+
+    battle = Pseudonyms("key").replace_in(replace(battles[0], players=[player]))
+
+    [hidden] = battle.players
+    assert hidden.other_names == [Pseudonyms("key").of("Bobbins")]
+    assert [one.nickname for one in hidden.pokemon] == [*hidden.other_names, None]
+    assert hidden.sheet[0].nickname == hidden.name

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from battles.items import Battle, Player
+from battles.items import SCHEMA, Battle, Player, Pokemon, Sheet
 from battles.records import decode, encode, to_record
 
 numbers = st.none() | st.integers(0, 2**31)
@@ -18,6 +18,8 @@ players = st.builds(
     side=st.sampled_from(["p1", "p2", "p3", "p4"]),
     rating_before=numbers,
     rating_after=numbers,
+    pokemon=st.lists(st.builds(Pokemon), max_size=2),
+    sheet=st.lists(st.builds(Sheet), max_size=2),
 )
 battles = st.builds(
     Battle,
@@ -30,6 +32,7 @@ battles = st.builds(
     fetched_at=st.integers(0, 2**31),
     private=st.just(0),
     asked=st.just(""),
+    schema=st.just(SCHEMA),
 )
 BATTLE = Battle(
     id="gen9ou-1",
@@ -80,6 +83,29 @@ def test_fields_of_later_versions_are_passed_over():
     record["players"][0]["country"] = "Kanto"
 
     assert decode(json.dumps(record).encode()) == BATTLE
+
+
+_ADDED = ["winner_side", "rated_text", "rules", "custom_rules", "timer", "match", "game", "best_of"]
+_ADDED_TO_PLAYERS = ["other_names", "gave_up", "pokemon", "sheet"]
+
+
+def test_a_record_without_a_version_is_of_the_first():
+    record = to_record(BATTLE)
+    for name in (*_ADDED, "schema"):
+        del record[name]
+    for name in _ADDED_TO_PLAYERS:
+        del record["players"][0][name]
+
+    battle = decode(json.dumps(record).encode())
+
+    assert battle == replace(BATTLE, schema=1)
+    assert decode(encode(battle)).schema == 1
+
+
+def test_what_is_read_of_a_later_version_is_of_this_one():
+    record = to_record(BATTLE) | {"schema": SCHEMA + 1}
+
+    assert decode(json.dumps(record).encode()).schema == SCHEMA
 
 
 RECORD = to_record(BATTLE)

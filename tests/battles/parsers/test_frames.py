@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -399,3 +400,17 @@ def test_a_battle_whose_room_expires_after_its_end_has_ended():
     reader.feed(["|deinit"])
 
     assert reader.state == "ended"
+
+
+@pytest.mark.parametrize("kind", ["noinit|nonexistent", "formats"])
+def test_a_line_of_bars_costs_no_more_than_some_copies_of_it(kind):
+    line = f"|{kind}|" + "|" * 2_000_000
+    tracemalloc.start()
+    try:
+        RoomReader().feed([line])
+        parse_formats(line)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 6_000_000

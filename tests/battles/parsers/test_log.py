@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from battles.items import Player
 from battles.parsers.chat import without_chat
-from battles.parsers.log import content_hash, number, parse_log
+from battles.parsers.log import content_hash, parse_log
+from battles.parsers.numbers import number
 
 
 def log_of(*lines: str) -> str:
@@ -45,8 +46,8 @@ def test_the_empty_player_after_the_end_does_not_rename():
     assert facts.players["p1"].name == "A"
 
 
-def test_the_first_name_of_a_side_is_the_one_that_played():
-    facts = parse_log(log_of("|player|p1|", "|player|p1|A|1|", "|player|p1|B|1|"))
+def test_a_player_who_leaves_the_room_keeps_the_name():
+    facts = parse_log(log_of("|player|p1|", "|player|p1|A|1|", "|start", "|player|p1|", "|win|A"))
 
     assert facts.players["p1"].name == "A"
 
@@ -120,7 +121,7 @@ def test_a_battle_of_two_ends_as_the_lines_before_the_end_say(lines, ended):
     ],
 )
 def test_a_forfeit_ends_a_battle_of_four_when_one_is_left(lines, ended):
-    assert parse_log(log_of("|turn|5", *lines)).ended == ended
+    assert parse_log(log_of("|gametype|freeforall", "|turn|5", *lines)).ended == ended
 
 
 @pytest.mark.parametrize(
@@ -203,8 +204,14 @@ def test_another_rule_opens_no_team_sheets():
             id="each once",
         ),
         pytest.param(
-            ["|switch|p1a: Char|Charizard, M|1/1", "|switch|p1a: Char|Charizard-Mega-X, M|1/1"],
-            ["Charizard"],
+            [
+                "|switch|p1a: Char|Charizard, M|1/1",
+                "|detailschange|p1a: Char|Charizard-Mega-X, M",
+                "|switch|p1a: Moth|Moth|1/1",
+                "|switch|p1a: Char|Charizard-Mega-X, M|1/1",
+                "|switch|p1a: Moth|Moth|1/1",
+            ],
+            ["Charizard", "Moth"],
             id="a changed forme is the same",
         ),
         pytest.param(
@@ -275,12 +282,28 @@ def test_a_number_is_whole_and_fits(value, result):
 
 KINDS = """
     win tie turn player poke switch drag replace t: gametype gen tier rated rule showteam raw
-    message -message c
+    message -message c start clearpoke teamsize move faint detailschange swap inactive uhtml
+    -heal -damage -item -enditem -ability -terastallize -mega -transform -activate
 """
 kinds = st.sampled_from(KINDS.split())
-arguments = st.sampled_from(
-    ["p1", "p2a: X", "p9", "A", " forfeited.", "Pikachu, L1", "'s rating: 1 &rarr; <strong>2<"]
-) | st.text(st.characters(), max_size=8)
+arguments = (
+    st.sampled_from(
+        ["p1", "p2a: X", "p9", "A", " forfeited.", "Pikachu, L1", "'s rating: 1 &rarr; <strong>2<"]
+    )
+    | st.sampled_from(
+        [
+            "p1a: X",
+            "p1b: X",
+            "Urshifu-*",
+            "Urshifu, M",
+            "[from] item: X",
+            "[of] p2a: X",
+            "6",
+            "X]||",
+        ]
+    )
+    | st.text(st.characters(), max_size=8)
+)
 lines = st.builds(lambda kind, rest: "|" + "|".join([kind, *rest]), kinds, st.lists(arguments))
 surrogates = st.text(st.characters(categories=["Cs", "Cc", "Ll"]))
 

@@ -52,6 +52,8 @@ def ending(log: str) -> str:
         if line.endswith("forfeited.")
         else "inactivity"
         if line.endswith(("due to inactivity.", "All players are inactive."))
+        else "tie agreed"
+        if line.endswith("accepted the tie.")
         else "normal"
     )
 
@@ -113,7 +115,7 @@ def test_a_recorded_battle_ends_as_its_log_says(parsed, format):
     assert endings == [ending(battle.log) for _, battle in parsed[format]]
 
 
-@pytest.mark.parametrize("ended", ["normal", "forfeit", "inactivity"])
+@pytest.mark.parametrize("ended", ["normal", "forfeit", "inactivity", "tie agreed"])
 def test_recorded_battles_end_in_every_way(parsed, ended):
     assert any(battle.ended == ended for _, battle in parsed["gen9randombattle"])
 
@@ -198,7 +200,8 @@ def test_the_team_of_a_recorded_player_has_one_to_six_pokemon(parsed, format):
 
 @of_each_format
 def test_the_team_of_a_recorded_player_was_shown(parsed, format):
-    kind = "poke" if format in PREVIEWED else "switch|drag|replace"
+    # What a preview hides the battle shows.
+    kind = "poke|switch" if format in PREVIEWED else "switch|drag|replace"
     shown = [
         set(re.findall(rf"^\|(?:{kind})\|(p\d)[^|]*\|([^,|\n]+)", b.log, re.MULTILINE))
         for _, b in parsed[format]
