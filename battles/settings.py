@@ -69,6 +69,7 @@ SPIDER_MIDDLEWARES = {
 
 ITEM_PIPELINES = {
     "battles.pipelines.withdraw.WithdrawPipeline": 50,
+    "battles.pipelines.gaps.GapsPipeline": 60,
     "battles.pipelines.validate.ValidatePipeline": 100,
     # Bytes before the index: what the index names can be read.
     "battles.pipelines.archive.ArchivePipeline": 200,
