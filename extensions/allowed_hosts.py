@@ -6,12 +6,14 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from scrapy import Request
+
 from extensions.hosts import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from scrapy import Request, Spider
+    from scrapy import Spider
     from scrapy.settings import BaseSettings
 
 _OWN_NETWORK = ("localhost", "local", "internal")
@@ -40,7 +42,8 @@ class AllowedHosts:
     @classmethod
     def of(cls, spider: Spider, settings: BaseSettings) -> AllowedHosts:
         sites = [settings.get(name) for name in getattr(spider, "sites", ())]
-        named = [host_of(site) for site in sites if site]
+        # As requests have them: in lower case, and a name of other letters in ASCII.
+        named = [host_of(Request(site).url) for site in sites if site]
         return cls(
             [*named, *settings.getlist("QUEUE_HOSTS", [])],
             may_redirect=settings.getbool("REDIRECT_ENABLED"),

@@ -102,3 +102,9 @@ def test_nobody_on_the_internet_leads_into_a_private_network(target):
 def test_what_is_on_the_internet_leads_there():
     assert may_lead(SITE, "https://9.9.9.9/")
     assert may_lead(SITE, "https://site.example/")
+
+
+def test_a_name_of_other_letters_is_allowed_as_requests_write_it():
+    site = "https://Bücher.example/"
+
+    assert allowed(SITE_URL=site).objection(Request(f"{site}page")) is None
