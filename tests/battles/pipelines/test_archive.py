@@ -142,6 +142,39 @@ def test_a_disk_that_stays_full_is_tried_until_the_crawl_ends(
     assert pipeline._stats.get_value("archive/disk_refused") == 1
 
 
+def test_who_waits_for_room_on_the_disk_hears_at_once_that_the_crawl_ends(pipeline_of):
+    pipeline = pipeline_of()
+
+    async def scene() -> None:
+        pause = asyncio.create_task(pipeline._pause(3600.0))
+        await asyncio.sleep(0)
+        pipeline.leave()
+        await pause
+
+    asyncio.run(scene())
+
+
+def test_a_disk_that_lets_no_segment_be_closed_is_said_once(pipeline_of, monkeypatch, caplog):
+    def refuse(_key=None):
+        raise OSError("no space left")
+
+    shipping = pipeline_of()._shipping
+
+    async def scene() -> None:
+        for _ in range(3):
+            await shipping._seal("raw/x")
+        monkeypatch.undo()
+        await shipping._seal("raw/x")
+        monkeypatch.setattr(shipping._spool, "seal", refuse)
+        await shipping._seal("raw/x")
+
+    monkeypatch.setattr(shipping._spool, "seal", refuse)
+    asyncio.run(scene())
+
+    said = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert [one.getMessage() for one in said] == ["A segment stays open: no space left"] * 2
+
+
 def test_the_crawl_goes_on_when_the_disk_has_taken_every_battle(
     pipeline_of, battles, monkeypatch, pauses, reasons
 ):
@@ -230,7 +263,7 @@ def test_a_store_that_refuses_is_asked_again_after_pauses_that_double(
     assert [one.battle for one in archived] == battles[:2]
     assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pipeline._stats.get_value("archive/store_failed") == 8
-    assert "1 segments wait in the spool: the bucket is full" in caplog.text
+    assert caplog.text.count("1 segments wait in the spool: the bucket is full") == 1
     assert len(list(archive.storage.keys("raw/"))) == 1
 
 
