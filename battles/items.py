@@ -194,6 +194,19 @@ class Covered:
     ids: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A second of which the site has more battles than its search shows."""
+
+    format: str | None
+    """None: of the formats that the crawl saw nowhere, when it lists all together."""
+    user: str | None
+    second: int
+    """Seconds since the epoch."""
+    at: int
+    """When that was noticed; seconds since the epoch."""
+
+
 @dataclass(slots=True)
 class Unreadable:
     """A reply that is no battle, and why."""

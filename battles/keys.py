@@ -64,6 +64,15 @@ class IndexKeys:
         return f"{self._prefix}:withdrawn"
 
     @property
+    def gaps(self) -> str:
+        """Hash: JSON `[format or null, user or null, second]` of a gap → when it was noticed.
+
+        In that second the site has, or may have, battles that its search does not show: of a
+        format (null: of those that the crawl saw nowhere) and of a user (null: of any).
+        """
+        return f"{self._prefix}:gaps"
+
+    @property
     def recovering(self) -> str:
         """Lock: held by the worker that makes the index whole."""
         return f"{self._prefix}:{self.part}:recovering"

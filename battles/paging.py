@@ -99,6 +99,9 @@ class Step:
     walks: list[Walk] = field(default_factory=list)
     suspect: int | None = None
     """A second of which the site would not show every battle."""
+    crowded: tuple[int, ...] = ()
+    """Seconds of which one page shows a part, in the list of all formats: what is of a format that
+    is listed nowhere else, is shown nowhere."""
 
 
 def begin(walk: Walk, *, until: int | None) -> Walk:
@@ -165,7 +168,8 @@ def _go_on(walk: Walk, rows: list[Row], oldest: int) -> Step:
     # The whole page is of one second, and asking on would bring it again.
     if not walk.is_filtered:
         walk = replace(walk, crowded=(*walk.crowded, oldest), second=oldest, resume=oldest - 1)
-        return Step(rows, _resumed(walk) if walk.left is None else _afterwards(walk))
+        walks = _resumed(walk) if walk.left is None else _afterwards(walk)
+        return Step(rows, walks, crowded=(oldest,))
     resume = oldest if walk.second is None else walk.resume
     inside = replace(walk, second=oldest, before=None, resume=resume)
     return Step(rows, [_halve(inside, 1, PAGE_LAST)])

@@ -46,6 +46,9 @@ DOWNLOADER_MIDDLEWARES = {
     # Ours waits in the queue between two tries; Scrapy's tries again at once.
     "scrapy.downloadermiddlewares.retry.RetryMiddleware": None,
     "extensions.retry.RetryMiddleware": 550,
+    # Ours gives a reason for what it cannot unpack.
+    "scrapy.downloadermiddlewares.httpcompression.HttpCompressionMiddleware": None,
+    "extensions.compression.HttpCompressionMiddleware": 590,
     # Nearest to the download: what was archived meanwhile is not fetched.
     "battles.known.RedeliveredBattlesMiddleware": 900,
 }
@@ -66,6 +69,7 @@ SPIDER_MIDDLEWARES = {
 
 ITEM_PIPELINES = {
     "battles.pipelines.withdraw.WithdrawPipeline": 50,
+    "battles.pipelines.gaps.GapsPipeline": 60,
     "battles.pipelines.validate.ValidatePipeline": 100,
     # Bytes before the index: what the index names can be read.
     "battles.pipelines.archive.ArchivePipeline": 200,

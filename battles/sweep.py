@@ -47,7 +47,8 @@ class SweepMiddleware:
                 yield output
                 continue
             spider: Any = self._crawler.spider
-            host = urlsplit(response.url).netloc
+            # Without a password, as a battle's address is kept.
+            host = urlsplit(response.url).netloc.rpartition("@")[2]
             for battle_id in await asyncio.to_thread(self._unlisted, output, host):
                 self._stats.inc_value("replays/unlisted")
                 yield spider.request_to_check(battle_id)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from scrapy.exceptions import DropItem
 from scrapy.http import Response
 
+from extensions.addresses import without_credentials
+
 if TYPE_CHECKING:
     from extensions.queue import Leased
 
@@ -49,7 +51,7 @@ def write_letter(leased: Leased, failure: Failure, *, attempts: int, now: float)
         "lane": leased.lane,
         "fields": _fields(leased),
         # JSON may carry half a surrogate pair, which Redis's own JSON does not read.
-        "reason": failure.reason[:_REASON_KEPT].encode("utf-8", "replace").decode(),
+        "reason": _reason(failure.reason),
         "status": failure.status,
         "body": failure.body,
         "attempts": attempts,
@@ -59,12 +61,18 @@ def write_letter(leased: Leased, failure: Failure, *, attempts: int, now: float)
     }
 
 
+def _reason(reason: str) -> str:
+    text = without_credentials(reason)[:_REASON_KEPT]
+    return text.encode("utf-8", "replace").decode()
+
+
 def _fields(leased: Leased) -> list[str]:
     """Return names and values in turn; none when they are no text or too long to keep."""
     flat = [part for pair in leased.fields.items() for part in pair]
     if len(flat) > _PARTS_KEPT or sum(map(len, flat)) > _FIELDS_KEPT:
         return []
     try:
-        return [part.decode() for part in flat]
+        # Letters are shown and passed on: one that is put back goes without its password.
+        return [without_credentials(part.decode()) for part in flat]
     except UnicodeDecodeError:
         return []

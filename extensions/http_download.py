@@ -18,6 +18,7 @@ from scrapy.exceptions import (
 from scrapy.http import Headers
 from scrapy.responsetypes import responsetypes
 
+from extensions.addresses import one_line
 from extensions.credentials import Credentials
 from extensions.gated_download import GatedDownloadHandler
 from extensions.keys import LANES, lane_of
@@ -58,17 +59,18 @@ class HttpDownloadHandler(GatedDownloadHandler):
         try:
             return await self._download(request, timeout)
         except TimeoutError as error:
-            raise DownloadTimeoutError(f"{request.url}: nothing within {timeout} s") from error
+            raise DownloadTimeoutError(f"nothing within {timeout} s") from error
         except (aiohttp.InvalidUrlClientError, aiohttp.NonHttpUrlClientError) as error:
-            raise UnsupportedURLSchemeError(str(error)) from error
+            raise UnsupportedURLSchemeError(_said(error)) from error
         except aiohttp.ClientConnectorDNSError as error:
-            raise CannotResolveHostError(str(error)) from error
+            raise CannotResolveHostError(_said(error)) from error
         except aiohttp.ClientConnectorError as error:
-            raise DownloadConnectionRefusedError(str(error)) from error
+            raise DownloadConnectionRefusedError(_said(error)) from error
         except aiohttp.ClientPayloadError as error:
-            raise ResponseDataLossError(str(error)) from error
-        except aiohttp.ClientError as error:
-            raise DownloadFailedError(str(error) or type(error).__name__) from error
+            raise ResponseDataLossError(_said(error)) from error
+        except (aiohttp.ClientError, ValueError) as error:
+            # A ValueError is what aiohttp leaves to Python of a head that makes no sense.
+            raise DownloadFailedError(_said(error)) from error
 
     async def close(self) -> None:
         if self._session is not None:
@@ -97,7 +99,8 @@ class HttpDownloadHandler(GatedDownloadHandler):
             # AutoThrottle goes by this.
             request.meta["download_latency"] = time.monotonic() - began
             body = await self._read(request, reply)
-        received = Headers(list(reply.headers.items()))
+        # As they came: a site's headers may be no UTF-8.
+        received = Headers(list(reply.raw_headers))
         kind = responsetypes.from_args(headers=received, url=request.url, body=body)
         return kind(request.url, status=reply.status, headers=received, body=body)
 
@@ -113,7 +116,7 @@ class HttpDownloadHandler(GatedDownloadHandler):
                     break
             else:
                 return b"".join(chunks)
-        raise DownloadCancelledError(f"{request.url}: {size} bytes; {largest} are allowed")
+        raise DownloadCancelledError(f"the reply is too long: {largest} bytes are allowed")
 
     def _open(self) -> aiohttp.ClientSession:
         """Open the session within the running loop, once."""
@@ -126,3 +129,9 @@ class HttpDownloadHandler(GatedDownloadHandler):
                 skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
             )
         return self._session
+
+
+def _said(error: Exception) -> str:
+    """Return what is wrong with a reply; of what aiohttp quotes of it, enough to recognise it."""
+    said = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return one_line(said) or type(error).__name__

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
+from extensions.addresses import without_credentials
 from extensions.keys import GROUP, LANES, QueueKeys
 
 if TYPE_CHECKING:
@@ -44,9 +45,9 @@ def hosts(redis: Redis, namespace: str) -> dict[str, Counter[str]]:
     counts: dict[str, Counter[str]] = {}
     for field, number in cast("dict[bytes, bytes]", redis.hgetall(keys.hosts)).items():
         where, _, host = field.decode(errors="replace").partition(" ")
-        counts.setdefault(host, Counter())[_SHOWN.get(where, where)] += int(number)
+        counts.setdefault(_shown(host), Counter())[_SHOWN.get(where, where)] += int(number)
     for host, held in _leased(redis, keys).items():
-        places = counts.setdefault(host, Counter())
+        places = counts.setdefault(_shown(host), Counter())
         places["leased"] += held
         places["queued"] -= held
     return {host: +places for host, places in counts.items() if +places}
@@ -80,6 +81,11 @@ def _host(url: str) -> str:
     return match[1].rpartition("@")[2].lower() if match else "?"
 
 
+def _shown(host: str) -> str:
+    """Keep from terminals what they would act upon."""
+    return host if host.isprintable() else "?"
+
+
 def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
@@ -88,12 +94,22 @@ def _entries(redis: Redis, keys: QueueKeys) -> Iterator[Found]:
     for name, key in zip(LANES, keys.lanes, strict=True):
         yield from _in_lane(redis, name, key)
     for member, due in redis.zscan_iter(keys.delayed):
-        _, lane, flat = json.loads(member)
-        yield Found(_url(flat), "delayed", LANES[lane - 1], f"due at {due / 1000:.0f}")
+        lane, url = _delayed(member)
+        yield Found(url, "delayed", lane, f"due at {due / 1000:.0f}")
     for number, text in redis.hscan_iter(keys.dead_letters):
         letter = json.loads(text)
         lane, url = LANES[letter["lane"] - 1], _url(letter["fields"])
-        yield Found(url, "dead", lane, f"letter {number.decode()}: {letter['reason']}")
+        said = without_credentials(letter["reason"])
+        yield Found(url, "dead", lane, f"letter {number.decode()}: {said}")
+
+
+def _delayed(member: bytes) -> tuple[str, str]:
+    """Return lane and address; what is no request goes into the first lane, to be buried."""
+    try:
+        _, lane, flat = json.loads(member)
+        return dict(enumerate(LANES, start=1))[lane], _url(flat)
+    except (ValueError, TypeError, LookupError, RecursionError):
+        return LANES[0], ""
 
 
 def _in_lane(redis: Any, lane: str, key: str) -> Iterator[Found]:  # noqa: ANN401 -- redis-py's types say less than Redis does
@@ -105,7 +121,7 @@ def _in_lane(redis: Any, lane: str, key: str) -> Iterator[Found]:  # noqa: ANN40
             for info in redis.xpending_range(key, GROUP, first, last, _AT_ONCE)
         }
         for id, fields in entries:
-            url = fields.get(b"url", b"").decode(errors="replace")
+            url = without_credentials(fields.get(b"url", b"").decode(errors="replace"))
             if info := held.get(id):
                 detail = f"by {info['consumer'].decode()}, delivery {info['times_delivered']}"
                 yield Found(url, "leased", lane, detail)
@@ -116,4 +132,5 @@ def _in_lane(redis: Any, lane: str, key: str) -> Iterator[Found]:  # noqa: ANN40
 
 def _url(flat: Sequence[Any]) -> str:
     """Take the address from names and values in turn."""
-    return str(dict(zip(flat[::2], flat[1::2], strict=False)).get("url", ""))
+    url = str(dict(zip(flat[::2], flat[1::2], strict=False)).get("url", ""))
+    return without_credentials(url.encode(errors="replace").decode())

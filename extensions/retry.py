@@ -6,6 +6,7 @@ waits in the queue, where no worker's death can lose it, for a random part of a 
 
 from __future__ import annotations
 
+import logging
 import random
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING
 from scrapy.downloadermiddlewares import retry
 from scrapy.downloadermiddlewares.retry import get_retry_request
 from scrapy.exceptions import IgnoreRequest
+from scrapy.settings import BaseSettings
 
+from extensions.addresses import one_line
 from extensions.dead_letters import Failure
 from extensions.throttle import HeldError, Throttle
 
 if TYPE_CHECKING:
     from scrapy import Request, Spider
     from scrapy.http import Response
-    from scrapy.settings import BaseSettings
+
+logger = logging.getLogger(__name__)
 
 _ROBOTS = "robots.txt"
 """What robots.txt forbids is not gone: it may be a moment's mistake of the site's."""
@@ -31,22 +35,32 @@ _DOUBLINGS = 60
 
 
 class RetryMiddleware(retry.RetryMiddleware):
-    """Scrapy's retry middleware, with patience.
+    """Scrapy's retry middleware, with patience; here it is decided what a reply means.
+
+    What no spider handles and is no success is a failure: tried again, or a dead letter.
 
     Settings:
-        RETRY_TIMES, RETRY_HTTP_CODES, RETRY_EXCEPTIONS, RETRY_ENABLED: as in Scrapy.
+        RETRY_TIMES, RETRY_HTTP_CODES, RETRY_EXCEPTIONS: as in Scrapy.
+        RETRY_ENABLED (True): off, nothing is tried again; what fails is a dead letter at once.
         RETRY_BACKOFF (1.0): the most seconds before the first retry; twice that before the second,
             and so on. The actual time is drawn evenly from zero to that.
         RETRY_BACKOFF_MAX (300.0): where doubling stops, in seconds.
     """
+
+    def __init__(self, settings: BaseSettings) -> None:
+        # Scrapy's leaves when it is off, and then an HTTP 500 would count as a battle that is gone.
+        enabled = BaseSettings(settings)
+        enabled.set("RETRY_ENABLED", value=True, priority="cmdline")
+        super().__init__(enabled)
 
     # Without the spider, as Scrapy calls it now.
     def process_response(  # type: ignore[override]
         self, request: Request, response: Response
     ) -> Request | Response:
         reason = f"HTTP {response.status}"
-        if not self._may_pass(response.status) or self._is_for_now(request):
-            is_failure = response.status >= HTTPStatus.MULTIPLE_CHOICES
+        if not self._may_pass(response.status) or is_for_now(request):
+            # Below 200, too: no such status ends a reply, and Scrapy would hand none to the spider.
+            is_failure = not HTTPStatus.OK <= response.status < HTTPStatus.MULTIPLE_CHOICES
             if is_failure and not self._is_handled(request, response.status):
                 give_up(request, reason, response)
             return response
@@ -55,10 +69,10 @@ class RetryMiddleware(retry.RetryMiddleware):
     def process_exception(  # type: ignore[override]
         self, request: Request, exception: Exception
     ) -> Request | None:
-        reason = f"{type(exception).__name__}: {exception}".strip(": ")
+        reason = f"{type(exception).__name__}: {one_line(str(exception))}".strip(": ")
         if isinstance(exception, HeldError):
             return put_off(request, self._spider, exception.seconds)
-        if isinstance(exception, self.exceptions_to_retry) and not self._is_for_now(request):
+        if isinstance(exception, self.exceptions_to_retry) and not is_for_now(request):
             return retry_later(request, self._spider, reason)
         if not isinstance(exception, IgnoreRequest) or _ROBOTS in reason:
             give_up(request, reason)
@@ -69,11 +83,6 @@ class RetryMiddleware(retry.RetryMiddleware):
     def _may_pass(self, status: int) -> bool:
         """Tell whether it may be over when it is tried again."""
         return status in self.retry_http_codes or status == HTTPStatus.TOO_MANY_REQUESTS
-
-    @staticmethod
-    def _is_for_now(request: Request) -> bool:
-        """Tell whether somebody waits for the reply, so that it cannot come from the queue."""
-        return bool(request.meta.get("dont_retry")) or "queue_lease" not in request.meta
 
     def _is_handled(self, request: Request, status: int) -> bool:
         """Tell whether the spider sees this status, as Scrapy's HttpErrorMiddleware decides it."""
@@ -92,6 +101,11 @@ class RetryMiddleware(retry.RetryMiddleware):
         return self.crawler.spider
 
 
+def is_for_now(request: Request) -> bool:
+    """Tell whether somebody waits for the reply, so that it cannot come from the queue."""
+    return bool(request.meta.get("dont_retry")) or "queue_lease" not in request.meta
+
+
 def retry_later(
     request: Request, spider: Spider, reason: str, *, response: Response | None = None
 ) -> Request | None:
@@ -104,7 +118,14 @@ def retry_later(
     if throttle and (held := throttle.held(request.url)) is not None:
         return put_off(request, spider, held)
     # Stats want a word, letters the whole reason.
-    again = get_retry_request(request, spider=spider, reason=reason.partition(":")[0])
+    again = get_retry_request(
+        request,
+        spider=spider,
+        reason=reason.partition(":")[0],
+        max_retry_times=None if spider.settings.getbool("RETRY_ENABLED", default=True) else 0,
+        # `give_up` says it, with the whole reason.
+        give_up_log_level=logging.DEBUG,
+    )
     if again is not None:
         again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
     else:
@@ -144,6 +165,7 @@ def give_up(request: Request, reason: str, response: Response | None = None) -> 
     """Have the request become a dead letter."""
     if lease := request.meta.get("queue_lease"):
         lease.failure = Failure.of(reason, response)
+        logger.error("%s is given up: %s", one_line(request.url), one_line(reason))
 
 
 def _backoff(attempt: int, settings: BaseSettings) -> float:

@@ -7,6 +7,7 @@ import logging
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from scrapy import Request, signals
 from scrapy.downloadermiddlewares import robotstxt
@@ -15,6 +16,7 @@ from scrapy.http.request import NO_CALLBACK
 from scrapy.utils.httpobj import urlparse_cached
 from scrapy.utils.misc import build_from_crawler
 
+from extensions.allowed_hosts import may_lead
 from extensions.throttle import HeldError
 
 if TYPE_CHECKING:
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_REDIRECTS = {301, 302, 303, 307, 308}
+_HOPS = 5
+"""Redirects that RFC 9309 wants followed at least."""
 _KEPT = 86_400.0
 """Seconds; RFC 9309 wants it no older."""
 
@@ -31,8 +36,9 @@ _KEPT = 86_400.0
 class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
     """Scrapy's middleware, but a site whose robots.txt fails is asked again and not crawled.
 
-    As RFC 9309 has it: a 4xx means that everything is allowed, a 5xx or no answer that nothing is.
-    It is asked for again after a day. What is no HTTP has none.
+    As RFC 9309 has it: a 4xx means that everything is allowed, a 5xx or no answer that nothing is,
+    and redirects are followed, to other hosts, too, up to five; more mean that everything is
+    allowed. It is asked for again after a day. What is no HTTP has none.
 
     Settings:
         ROBOTSTXT_OBEY, ROBOTSTXT_PARSER, ROBOTSTXT_USER_AGENT, USER_AGENT: as in Scrapy.
@@ -70,7 +76,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
     async def _fetch(self, url: str, request: Request) -> RobotParser | None:
         self._stats.inc_value("robotstxt/request_count")
         try:
-            response = await self._download(url)
+            response = await self._follow(url)
         except HeldError:
             raise
         except Exception as error:
@@ -87,6 +93,16 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         )
         return parser
 
+    async def _follow(self, url: str) -> Response:
+        """Download it from where it is by now; each hop waits for its host's turn."""
+        response = await self._download(url)
+        for _ in range(_HOPS):
+            target = _target(response)
+            if target is None or not may_lead(url, target):
+                break
+            response = await self._download(target)
+        return response
+
     async def _download(self, url: str) -> Response:
         request = Request(
             url,
@@ -101,3 +117,16 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
     def _unavailable(self, url: str, reason: str) -> DownloadFailedError:
         logger.warning("%s cannot be had, so its site is not asked for anything: %s", url, reason)
         return DownloadFailedError(f"{url} cannot be had: {reason}")
+
+
+def _target(response: Response) -> str | None:
+    """Return where a redirect leads to; None when it is none, or leads nowhere."""
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = response.urljoin(location.decode("latin-1").strip())
+        is_web = urlsplit(target).scheme in ("http", "https") and urlsplit(target).netloc
+    except ValueError:
+        return None
+    return target if is_web else None

@@ -19,6 +19,8 @@ from scrapy.exceptions import IgnoreRequest
 from scrapy.utils.defer import deferred_from_coro
 from twisted.python.failure import Failure as TwistedFailure
 
+from extensions.addresses import one_line
+from extensions.allowed_hosts import AllowedHosts
 from extensions.connection import check, check_memory, connect
 from extensions.dead_letters import DeadLetterError, Failure
 from extensions.exchange import Exchange
@@ -81,7 +83,9 @@ class Scheduler:
             half of them are done; 0: any number.
 
     A spider may have a method `fallback(request, reason)`: it is asked what to try instead of a
-    request that has failed for good, and returns a request, or None for a dead letter.
+    request that has failed for good, and returns a request, or None for a dead letter. It may name
+    `sites`, the settings with the addresses that it asks: a request for another host becomes a dead
+    letter, unless `QUEUE_HOSTS` names it; see `AllowedHosts`.
     """
 
     def __init__(
@@ -134,6 +138,7 @@ class Scheduler:
     def open(self, spider: Spider) -> None:
         self._spider = spider
         self._seen = Seen(self._fingerprinter)
+        self._allowed = AllowedHosts.of(spider, self._crawler.settings)
         self._queue.open()
         self._exchange.start()
 
@@ -338,6 +343,9 @@ class Scheduler:
         except NewerEntryError as error:
             self._leave_to_newer(lease, error)
             return None
+        if objection := self._allowed.objection(request):
+            self._bury(lease, objection)
+            return None
         if leased.deliveries > self._deliveries:
             self._bury(lease, f"{leased.deliveries - 1} workers died holding it")
             return None
@@ -370,7 +378,7 @@ class Scheduler:
 
     def _bury(self, lease: Lease, reason: str) -> None:
         lease.failure = Failure(reason)
-        logger.error("A request is buried: %s", reason)
+        logger.error("A request is buried: %s", one_line(reason))
         self._exchange.send(lease.operation())
 
     def _look_after(self, lease: Lease) -> None:

@@ -59,6 +59,8 @@ class Shipping:
         self._tasks: set[asyncio.Task[None]] = set()
         self._shipping: asyncio.Task[None] | None = None
         self._is_away = False
+        self._stays_open = False
+        """Whether the disk refused to close a segment when that was tried last."""
         self._has_given_up = False
         self._is_leaving = asyncio.Event()
 
@@ -117,12 +119,16 @@ class Shipping:
         try:
             await asyncio.to_thread(self._spool.seal, key)
         except OSError as error:
-            logger.warning("A segment stays open: %s", error)
+            level = logging.DEBUG if self._stays_open else logging.WARNING
+            logger.log(level, "A segment stays open: %s", error)
+            self._stays_open = True
             if self._is_leaving.is_set():
                 self._give_up()
             elif key is not None:
                 loop = asyncio.get_running_loop()
                 self._closing[key] = loop.call_later(_AGAIN, self._close, key)
+        else:
+            self._stays_open = False
         self._ship()
 
     def _ship(self) -> None:
@@ -152,7 +158,9 @@ class Shipping:
             key = await asyncio.to_thread(self._spool.store_next)
         except StorageError as error:
             self._count("archive/store_failed")
-            logger.error("%d segments wait in the spool: %s", self._spool.waiting, error)  # noqa: TRY400 -- the line says it all
+            # Once, and not again with each of the tries that follow.
+            level = logging.DEBUG if self._is_away else logging.ERROR
+            logger.log(level, "%d segments wait in the spool: %s", self._spool.waiting, error)
             return False
         if key is not None:
             self._arrived(key)

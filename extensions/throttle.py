@@ -115,7 +115,7 @@ class Throttle:
             `{"rate": …, "burst": …, "concurrency": …}`.
         THROTTLE_HOLD (1800.0): seconds to leave a host alone that answers 429 without saying for
             how long; doubles while it goes on.
-        DOWNLOAD_TIMEOUT, USER_AGENT: as in Scrapy.
+        DOWNLOAD_TIMEOUT, ROBOTSTXT_USER_AGENT, USER_AGENT: as in Scrapy.
     """
 
     def __init__(  # noqa: PLR0913 -- each is one setting
@@ -162,7 +162,8 @@ class Throttle:
             limits_from_settings(settings),
             hold=settings.getfloat("THROTTLE_HOLD", 1800.0),
             longest=settings.getfloat("DOWNLOAD_TIMEOUT") + _AHEAD,
-            user_agent=settings["USER_AGENT"],
+            # The one that robots.txt was read for.
+            user_agent=settings["ROBOTSTXT_USER_AGENT"] or settings["USER_AGENT"],
             worker=secrets.token_hex(4),
         )
         crawler.signals.connect(throttle.spider_opened, signals.spider_opened)

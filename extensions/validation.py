@@ -387,6 +387,45 @@ ROWS = (
         "scheduler",
     ),
     Row(
+        "QUEUE_HOSTS",
+        text,
+        None,
+        "",
+        (
+            "more hosts, as `name` or `name:port`, that requests of the queue may be for, beside "
+            "those of the settings that the spider names in `sites`; a request for another host is "
+            "a dead letter. Where neither names any, all are allowed"
+        ),
+        "allowed_hosts",
+    ),
+    Row(
+        "REDIRECT_ENABLED",
+        switch,
+        False,
+        "",
+        (
+            "as in Scrapy; on, a redirect of such a host may lead to another, but to none of a "
+            "private network"
+        ),
+        "allowed_hosts",
+    ),
+    Row(
+        "RETRY_ENABLED",
+        switch,
+        True,
+        "",
+        "off: what fails is a dead letter at once",
+        "retry",
+    ),
+    Row(
+        "ROBOTSTXT_USER_AGENT",
+        text,
+        None,
+        "",
+        "for whom robots.txt is read, its `Crawl-delay`, too; unset: `USER_AGENT`",
+        "robots, throttle",
+    ),
+    Row(
         "RETRY_BACKOFF",
         number(),
         1.0,

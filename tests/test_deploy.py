@@ -14,7 +14,6 @@ from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.project import get_project_settings
 
 from battles import browser, settings
-from battles.pipelines import archive
 from extensions import exchange, storage_s3, websocket
 from tests.containerfile import read_stages
 from tests.integration.environments import INSTALL
@@ -83,7 +82,8 @@ def leaving() -> list[float]:
     websockets = default("WEBSOCKET_CONNECTIONS") * websocket._FAREWELL
     return [
         max(settings.DOWNLOAD_TIMEOUT, navigation, *by_lane),
-        default("SEGMENT_COMMIT_DELAY") + sum(2.0**n for n in range(archive._DISK_TRIES - 1)),
+        # What is being written, and two more tries at a disk that is full.
+        3 * default("SEGMENT_COMMIT_DELAY"),
         3 * browser._FAREWELL + websockets,
         storage_s3._CONFIG.connect_timeout + storage_s3._CONFIG.read_timeout,
         exchange._FAREWELL,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scrapy.exceptions import UsageError
 
 from battles.console import QueueCommand, fail, print_json
+from extensions.addresses import without_credentials
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -93,6 +94,9 @@ def _list(letters: dict[str, Any], *, as_json: bool) -> None:
 def readable(letter: dict[str, Any]) -> dict[str, Any]:
     """Return a letter with its request's fields by name."""
     flat = letter["fields"]
-    request = dict(zip(flat[::2], flat[1::2], strict=True))
+    # Letters of earlier versions may hold passwords.
+    parts = [without_credentials(part) for part in flat]
+    request = dict(zip(parts[::2], parts[1::2], strict=True))
     rest = {name: value for name, value in letter.items() if name != "fields"}
+    rest["reason"] = without_credentials(letter["reason"])
     return {"url": request.get("url", "?"), **rest, "request": request}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from battles.records import encode
 from battles.spools import spool_folder, waits_for_store, write_note
 from extensions.batch import Batcher
-from extensions.lease import LeaseLostError, still_held
+from extensions.lease import LeaseLostError, NotStoredError, still_held
 from extensions.shipping import Shipping
 from extensions.signals import leaving, nothing_waits, work_blocked
 from extensions.spool import Spool
@@ -32,8 +32,8 @@ _BUCKET_AGE = 30.0
 """Seconds that a segment stays open whose battles wait for the store."""
 _MOST_IN_WORK = 3
 """Segments that may be on their way within `SCRAPER_SLOT_MAX_ACTIVE_SIZE`, where Scrapy stops."""
-_DISK_TRIES = 6
-"""How often a batch is offered to a disk that refuses it, the waits between them doubling."""
+_DISK_AGAIN, _DISK_AGAIN_MAX = 1.0, 10.0
+"""Seconds until a disk that refuses is tried again; they double up to the second figure."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,8 @@ class ArchivePipeline:
     """Returns an item when its bytes are durable: in the store, or on the disk of this machine.
 
     A store that is away is tried again, and meanwhile segments wait in the spool; when that is
-    full, nothing new is begun until the store is back.
+    full, nothing new is begun until the store is back. The same goes for a disk that is full: what
+    was fetched waits for room, for as long as the crawl lasts, and then goes back to the queue.
 
     Settings:
         SEGMENT_FRAME_RECORDS (32): the most battles that are compressed and made durable at once.
@@ -101,6 +102,8 @@ class ArchivePipeline:
             block=partial(self._block, by="store"),
             count=self._stats.inc_value,
         )
+        self._refused = 0
+        """Battles that wait for a disk with room."""
         self._is_leaving = asyncio.Event()
 
     @classmethod
@@ -136,25 +139,44 @@ class ArchivePipeline:
         """Make a battle durable on the disk, and be patient with one that is full.
 
         Raises:
-            OSError: it stays full.
+            NotStoredError: it is still full when the crawl ends.
             LeaseLostError: another worker has the battle by now.
 
         """
-        for n in range(_DISK_TRIES):
+        try:
+            location = await self._batch.submit(item)
+        except OSError as error:
+            location = await self._wait_for_room(item, error)
+        if location is None:
+            raise LeaseLostError(f"{item.id} is another worker's by now")
+        return location
+
+    async def _wait_for_room(self, item: Battle, error: OSError) -> Location | None:
+        """Offer a battle to the disk again and again, while nothing new is begun."""
+        self._refused += 1
+        if self._refused == 1:
+            self._stats.inc_value("archive/disk_refused")
+        self._block(f"the disk refuses: {error}", by="disk")
+        try:
+            return await self._offer_again(item)
+        finally:
+            self._refused -= 1
+            # The last one: the first that finds room may have taken all there was.
+            if not self._refused:
+                self._block("", by="disk")
+
+    async def _offer_again(self, item: Battle) -> Location | None:
+        pause = _DISK_AGAIN
+        while True:
+            # Whether it is leaving is asked before: a try that began earlier is not the last.
+            is_last = self._is_leaving.is_set()
+            await self._pause(pause)
             try:
-                location = await self._batch.submit(item)
+                return await self._batch.submit(item)
             except OSError as error:
-                self._block(f"the disk refuses: {error}", by="disk")
-                if n == _DISK_TRIES - 1:
-                    raise
-                await self._pause(2.0**n)
-            else:
-                if n:
-                    self._block("", by="disk")
-                if location is None:
-                    raise LeaseLostError(f"{item.id} is another worker's by now")
-                return location
-        raise AssertionError
+                if is_last:
+                    raise NotStoredError(f"the crawl ends, and the disk refuses: {error}") from None
+                pause = min(2 * pause, _DISK_AGAIN_MAX)
 
     def _commit(self, battles: Sequence[Battle]) -> list[Location | None]:
         """Write those that are still this worker's; None for the others."""

@@ -19,12 +19,13 @@ from battles.arguments import (
     read_time,
     reject_unknown,
 )
-from battles.items import Battle, Covered, Unreadable, Withdrawn
+from battles.items import Battle, Covered, Gap, Unreadable, Withdrawn
 from battles.paging import Step, Walk, advance, begin
 from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.search import parse_search
+from extensions.addresses import without_credentials
 from extensions.lease import end_watch
 from extensions.retry import give_up, look_again, retry_later
 
@@ -122,7 +123,7 @@ class ReplaysSpider(scrapy.Spider):
 
     def parse_search(
         self, response: Response, walk: dict[str, Any], *, watch: bool | str = False
-    ) -> Iterator[scrapy.Request | Covered]:
+    ) -> Iterator[scrapy.Request | Covered | Gap]:
         """Yield a request for each battle of a search page, and the searches that follow."""
         here = Walk.of(walk)
         try:
@@ -135,7 +136,7 @@ class ReplaysSpider(scrapy.Spider):
                 self._lose(here, str(error))
             return
         self._count("replays/rows_unusable", page.unusable)
-        self._report(here, step)
+        yield from self._gaps(here, step)
         family = _sweep_family(here) if watch == _SWEEP else response.meta.get("family")
         # A watch looks so often that it would ask again and again for what stays different.
         yield from (self._listed(row, compare=bool(family)) for row in step.rows)
@@ -155,7 +156,7 @@ class ReplaysSpider(scrapy.Spider):
         if response.status == HTTPStatus.NOT_FOUND:
             self._count("replays/gone")
             return
-        url, now = response.url, int(time.time())
+        url, now = without_credentials(response.url), int(time.time())
         battle_id = battle_of(response.request.url) if response.request else None
         try:
             battle = parse_replay(response.body, asked=battle_id or "", url=url, fetched_at=now)
@@ -167,7 +168,7 @@ class ReplaysSpider(scrapy.Spider):
     def parse_check(self, response: Response) -> Iterator[Withdrawn | scrapy.Request]:
         """Yield that a battle was withdrawn, when it is no longer public."""
         battle_id = (battle_of(response.request.url) if response.request else None) or ""
-        now, url = int(time.time()), response.url
+        now, url = int(time.time()), without_credentials(response.url)
         if response.status == HTTPStatus.NOT_FOUND:
             yield Withdrawn(battle_id, now, "it is not there any more")
             return
@@ -287,15 +288,17 @@ class ReplaysSpider(scrapy.Spider):
             reason,
         )
 
-    def _report(self, walk: Walk, step: Step) -> None:
+    def _gaps(self, walk: Walk, step: Step) -> Iterator[Gap]:
         """Say of which seconds the site may have more battles than it shows."""
-        for second in {*(step.walks[0].crowded if step.walks else ())} - {*walk.crowded}:
+        now = int(time.time())
+        for second in step.crowded:
             self._count("replays/crowded_seconds")
-            self.logger.info(
+            self.logger.warning(
                 "More battles than a page holds share the second %d: they are asked for format by "
                 "format, and one of a format that this crawl lists nowhere would be missing",
                 second,
             )
+            yield Gap(walk.format, walk.user, second, now)
         if step.suspect is not None:
             self._count("replays/suspect_seconds")
             self.logger.warning(
@@ -304,6 +307,7 @@ class ReplaysSpider(scrapy.Spider):
                 walk.format or walk.user,
                 step.suspect,
             )
+            yield Gap(walk.format, walk.user, step.suspect, now)
 
     def _count(self, name: str, count: int = 1) -> None:
         if count and self.crawler.stats:

@@ -18,6 +18,7 @@ from battles.parsers.names import battle_of, is_battle_id
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.room import parse_room
+from extensions.addresses import without_credentials
 from extensions.lease import end_watch
 from extensions.retry import give_up, look_again, retry_later
 
@@ -136,7 +137,8 @@ class RoomsSpider(scrapy.Spider):
             yield self._replay(battle_id)
         else:
             now = int(time.time())
-            battle = parse_room(response.body, asked=battle_id, url=response.url, fetched_at=now)
+            url = without_credentials(response.url)
+            battle = parse_room(response.body, asked=battle_id, url=url, fetched_at=now)
             yield from self._keep_or_wait(battle, response.request, since)
 
     def parse_replay(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
@@ -144,7 +146,7 @@ class RoomsSpider(scrapy.Spider):
         if response.status != HTTPStatus.OK:
             self._count("rooms/lost")
             return
-        url, now = response.url, int(time.time())
+        url, now = without_credentials(response.url), int(time.time())
         battle_id = battle_of(url) or ""
         try:
             yield parse_replay(response.body, asked=battle_id, url=url, fetched_at=now)

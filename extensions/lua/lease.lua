@@ -23,6 +23,7 @@ for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT
     count_host(KEYS[7], "lanes", host_of(delayed[3]), 1)
   end) then
     redis.call("XADD", KEYS[1], "*", "delayed", readable and member or "not JSON")
+    redis.call("HINCRBY", KEYS[5], "discovered:1", 1)
   end
   redis.call("ZREM", KEYS[4], member)
 end

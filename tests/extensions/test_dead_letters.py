@@ -79,3 +79,13 @@ def test_a_reason_with_half_a_surrogate_pair_is_still_text():
 
 def test_an_item_dropped_for_a_dead_letter_is_dropped():
     assert issubclass(DeadLetterError, DropItem)
+
+
+def test_a_letter_holds_no_password_of_an_address():
+    url = "http://ann:secret@site/page"
+    leased = Leased(2, "1-0", {b"url": url.encode(), b"meta": b'{"proxy":"http://a:secret@p/"}'})
+
+    letter = write_letter(leased, Failure(f"{url}: no"), attempts=1, now=2.0)
+
+    assert "secret" not in str(letter)
+    assert letter["fields"][:2] == ["url", "http://site/page"]

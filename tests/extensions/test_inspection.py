@@ -151,3 +151,34 @@ def test_a_letter_whose_request_cannot_be_read_is_counted_under_a_question_mark(
     counts = hosts(redis, "test")
 
     assert counts == {"?": {"dead": 1}}
+
+
+@pytest.mark.parametrize("delay", [0.0, 60.0], ids=["queued", "delayed"])
+def test_an_address_is_found_without_its_password(queue, redis, delay):
+    queue.commit([add("http://ann:secret@site/page", delay=delay)])
+
+    [found] = find(redis, "test", URL.__eq__)
+
+    assert found.url == URL
+    assert set(hosts(redis, "test")) == {"site"}
+
+
+def test_a_dead_request_is_found_without_its_password(queue, redis):
+    bury(queue, "http://ann:secret@site/page", reason="http://ann:secret@site/page: HTTP 500")
+
+    [found] = find(redis, "test", URL.__eq__)
+
+    assert (found.url, found.detail) == (URL, "letter 1: http://site/page: HTTP 500")
+
+
+@pytest.mark.usefixtures("queue")
+def test_a_delayed_request_that_is_none_has_no_address(redis):
+    redis.zadd(QueueKeys("test").delayed, {"[1,9,[]]": float("inf")})
+
+    assert find(redis, "test", "".__eq__) == [Found("", "delayed", "discovery", "due at inf")]
+
+
+def test_a_host_that_a_terminal_would_act_upon_is_not_shown(queue, redis):
+    queue.commit([add("http://a\x1b[2Jb/")])
+
+    assert set(hosts(redis, "test")) == {"?"}

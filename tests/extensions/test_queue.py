@@ -159,6 +159,7 @@ def test_a_delayed_request_that_is_none_becomes_an_entry_that_says_so(queue, red
 
     assert [one.fields for one in leased] == [{b"delayed": shown.encode()}, {b"url": b"u"}]
     assert redis.zcard(KEYS.delayed) == 0
+    assert queue.status().imbalance() == 0
 
 
 def test_no_request_is_leased_twice_while_its_holder_lives(worker):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from scrapy import Request, Spider
-from scrapy.exceptions import DownloadTimeoutError, IgnoreRequest, NotConfigured
+from scrapy.exceptions import DownloadTimeoutError, IgnoreRequest
 from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
@@ -303,6 +303,31 @@ def test_stats_count_by_a_word_and_letters_keep_the_whole_reason(middleware_of):
     assert failure_of(last) == Failure("bad reply: not JSON")
 
 
-def test_retrying_can_be_switched_off(middleware_of):
-    with pytest.raises(NotConfigured):
-        middleware_of({"RETRY_ENABLED": False})
+@pytest.mark.parametrize("status", [500, 503, 429, 404, 302, 199, 101, 0])
+def test_without_retries_a_failure_is_a_dead_letter_and_not_a_page_that_is_gone(
+    middleware_of, status
+):
+    middleware, request = middleware_of({"RETRY_ENABLED": False}), leased_request()
+
+    outcome = middleware.process_response(request, Response(URL, status))
+
+    assert isinstance(outcome, Response)
+    assert failure_of(request) == Failure(f"HTTP {status}", status)
+
+
+def test_without_retries_an_error_is_a_dead_letter(middleware_of):
+    middleware, request = middleware_of({"RETRY_ENABLED": False}), leased_request()
+
+    assert middleware.process_exception(request, DownloadTimeoutError("late")) is None
+
+    assert failure_of(request) == Failure("DownloadTimeoutError: late")
+
+
+def test_what_is_given_up_is_said_in_one_line_without_a_password(middleware_of, caplog):
+    middleware = middleware_of({"RETRY_ENABLED": False})
+    request = leased_request().replace(url="http://ann:secret@site/page")
+
+    middleware.process_exception(request, DownloadTimeoutError("two\nlines"))
+
+    [line] = [one.getMessage() for one in caplog.records if one.levelname == "ERROR"]
+    assert line == "http://site/page is given up: DownloadTimeoutError: two lines"

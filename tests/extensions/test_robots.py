@@ -36,6 +36,8 @@ class Engine:
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
         if isinstance(answer, Exception):
             raise answer
+        if isinstance(answer, str):
+            return Response(request.url, 301, headers={"Location": answer})
         return Response(request.url, answer, body=NO_ENTRY)
 
 
@@ -228,3 +230,47 @@ def test_after_a_day_it_is_asked_for_again(middleware_of, monkeypatch, age, time
 def test_disobedience_can_be_set():
     with pytest.raises(NotConfigured):
         RobotsTxtMiddleware.from_crawler(get_crawler(settings_dict={"ROBOTSTXT_OBEY": False}))
+
+
+FORBIDDEN = "https://site.example/secret/x"
+
+
+@pytest.mark.parametrize("hops", range(1, 6))
+def test_redirects_of_a_robots_txt_are_followed_five_at_least(middleware_of, hops):
+    targets = [f"https://other.example/{n}" for n in range(hops)]
+    middleware = middleware_of(*targets, 200)
+
+    assert ask(middleware, URL, FORBIDDEN) == ["passed", "IgnoreRequest"]
+    assert asked(middleware) == ["https://site.example/robots.txt", *targets]
+    assert all(one.meta["dont_obey_robotstxt"] for one in middleware.crawler.engine.asked)
+
+
+def test_a_redirect_is_read_from_where_it_stands(middleware_of):
+    middleware = middleware_of("/moved/robots.txt", 200)
+
+    assert ask(middleware, FORBIDDEN) == ["IgnoreRequest"]
+    assert asked(middleware)[1] == "https://site.example/moved/robots.txt"
+
+
+def test_a_robots_txt_that_never_ends_to_move_allows_all(middleware_of):
+    middleware = middleware_of("/robots.txt")
+
+    assert ask(middleware, FORBIDDEN) == ["passed"]
+    assert len(asked(middleware)) == 6
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://[", "file:///etc/passwd", "data:,x", "http://169.254.169.254/", "http://redis:6379/"],
+)
+def test_no_redirect_is_followed_to_where_no_robots_txt_is(middleware_of, target):
+    middleware = middleware_of(target)
+
+    assert ask(middleware, FORBIDDEN) == ["passed"]
+    assert len(asked(middleware)) == 1
+
+
+def test_a_robots_txt_that_is_moved_to_where_it_fails_cannot_be_had(middleware_of):
+    middleware = middleware_of("https://other.example/robots.txt", 503)
+
+    assert ask(middleware, URL) == ["DownloadFailedError"]

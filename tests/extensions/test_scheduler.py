@@ -1063,6 +1063,17 @@ def test_what_an_earlier_crawl_left_can_be_thrown_away(run, other):
     run(scene, SCHEDULER_FLUSH_ON_START=True)
 
 
+def test_a_request_for_a_host_that_nobody_named_is_buried_unsent(run, redis):
+    redis.xadd(KEYS.lanes[0], {"url": "http://169.254.169.254/latest/meta-data"})
+
+    async def scene(rig):
+        assert (await rig.begin()).url == URL
+
+    rig = run(scene, QUEUE_HOSTS=["site"])
+
+    assert rig.letter["reason"] == "169.254.169.254 is no host of this crawl's settings"
+
+
 @pytest.mark.parametrize(("deaths", "is_buried"), [(2, False), (3, True)])
 def test_a_request_that_kills_its_workers_is_buried(run, other, redis, deaths, is_buried):
     other.commit([Add(2, {"url": f"{URL}/killer"}), Add(2, {"url": URL})])

@@ -711,3 +711,20 @@ def test_nobody_is_told_of_a_robots_txt_that_asks_for_no_pause(away):
     asyncio.run(throttle.robots_parsed(ProtegoRobotParser(b"", None), Request(URL)))
 
     assert throttle._changed == set()
+
+
+@pytest.mark.parametrize(("agent", "delay"), [("robot", 3.0), (None, 5.0)])
+def test_the_pause_is_that_of_the_agent_for_whom_robots_txt_is_read(redis, redis_url, agent, delay):
+    settings = {
+        "REDIS_URL": redis_url,
+        "USER_AGENT": "archive/1.0",
+        "ROBOTSTXT_USER_AGENT": agent,
+        "EXTENSIONS": {"extensions.throttle.Throttle": 1},
+    }
+    crawler = get_crawler(settings_dict=settings)
+    text = b"User-agent: robot\nCrawl-delay: 3\n\nUser-agent: archive\nCrawl-delay: 5\n"
+    throttle = Throttle.from_crawler(crawler)
+
+    asyncio.run(throttle.robots_parsed(ProtegoRobotParser(text, None), Request(URL)))
+
+    assert [host.crawl_delay for host in Hosts(redis, KEYS.namespace).status()] == [delay]

@@ -185,6 +185,30 @@ def test_a_hostile_entry_does_not_hide_the_others(scrapy, queue, redis):
     ]
 
 
+@pytest.mark.parametrize(
+    "member", ["{", "5", "[1,9,[]]", '[1,"2",{"url":"u"}]', '["x",[1],null]', "[" * 9999, "\xff"]
+)
+def test_a_hostile_member_of_the_delayed_does_not_hide_the_others(scrapy, queue, redis, member):
+    fill(queue)
+    redis.zadd(KEYS.delayed, {member.encode("latin-1"): 1.0})
+    queue.lease(1)
+
+    outcome = scrapy("queue")
+
+    assert outcome.status == 0
+    assert "?: 1 leased" in outcome.lines
+    assert not [line for line in outcome.lines if "the ledger is off" in line]
+
+
+def test_a_password_in_an_address_is_not_shown(scrapy, queue):
+    queue.commit([Add(2, {"url": "http://ann:secret@site/"})])
+
+    outcome = scrapy("queue", "--json")
+
+    assert json.loads(outcome.output)["hosts"] == {"site": {"queued": 1}}
+    assert "secret" not in outcome.output
+
+
 def test_a_table_has_a_column_for_each_outcome():
     lanes = {name: {"discovered": 0, "queued": 0, "leased": 0} for name in LANES}
     lanes["downloads"] |= {"discovered": 8, "archived": 5, "gone": 3}

@@ -124,7 +124,7 @@ def test_battles_that_come_together_share_a_frame(pipeline_of, battles, size, fr
     assert len({one.location.offset for one in archived}) == frames
 
 
-def test_a_disk_that_stays_full_is_every_waiting_battles_error(
+def test_a_disk_that_stays_full_is_tried_until_the_crawl_ends(
     pipeline_of, battles, monkeypatch, pauses, reasons
 ):
     def refuse(_lines):
@@ -132,12 +132,67 @@ def test_a_disk_that_stays_full_is_every_waiting_battles_error(
 
     pipeline = pipeline_of()
     monkeypatch.setattr(pipeline._spool, "commit", refuse)
+    pauses.then(50, pipeline._is_leaving.set)
 
-    errors = asyncio.run(together(pipeline, battles[:1]))
+    [error] = asyncio.run(together(pipeline, battles[:1]))
 
-    assert [str(error) for error in errors] == ["no space left"]
-    assert pauses.seconds == [1, 2, 4, 8, 16]
-    assert set(reasons) == {"the disk refuses: no space left"}
+    assert isinstance(error, NotStoredError)
+    assert pauses.seconds == [1, 2, 4, 8, *[10] * 47]
+    assert reasons == ["the disk refuses: no space left", ""]
+    assert pipeline._stats.get_value("archive/disk_refused") == 1
+
+
+def test_who_waits_for_room_on_the_disk_hears_at_once_that_the_crawl_ends(pipeline_of):
+    pipeline = pipeline_of()
+
+    async def scene() -> None:
+        pause = asyncio.create_task(pipeline._pause(3600.0))
+        await asyncio.sleep(0)
+        pipeline.leave()
+        await pause
+
+    asyncio.run(scene())
+
+
+def test_a_disk_that_lets_no_segment_be_closed_is_said_once(pipeline_of, monkeypatch, caplog):
+    def refuse(_key=None):
+        raise OSError("no space left")
+
+    shipping = pipeline_of()._shipping
+
+    async def scene() -> None:
+        for _ in range(3):
+            await shipping._seal("raw/x")
+        monkeypatch.undo()
+        await shipping._seal("raw/x")
+        monkeypatch.setattr(shipping._spool, "seal", refuse)
+        await shipping._seal("raw/x")
+
+    monkeypatch.setattr(shipping._spool, "seal", refuse)
+    asyncio.run(scene())
+
+    said = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert [one.getMessage() for one in said] == ["A segment stays open: no space left"] * 2
+
+
+def test_the_crawl_goes_on_when_the_disk_has_taken_every_battle(
+    pipeline_of, battles, monkeypatch, pauses, reasons
+):
+    """One that has room for a few more is still as good as full."""
+    pipeline = pipeline_of(SEGMENT_FRAME_RECORDS=1)
+    commit = pipeline._spool.commit
+
+    def refuse(lines):
+        if len(pauses.seconds) < 9:
+            raise OSError("no space left")
+        return commit(lines)
+
+    monkeypatch.setattr(pipeline._spool, "commit", refuse)
+
+    archived = asyncio.run(together(pipeline, battles[:3]))
+
+    assert [one.battle for one in archived] == battles[:3]
+    assert reasons == ["the disk refuses: no space left"] * 3 + [""]
 
 
 def test_a_disk_that_has_room_again_gets_the_battle(
@@ -155,7 +210,7 @@ def test_a_disk_that_has_room_again_gets_the_battle(
     [archived] = asyncio.run(together(pipeline, battles[:1]))
 
     assert archived.battle is battles[0]
-    assert reasons == ["the disk refuses: no space left"] * 2 + [""]
+    assert reasons == ["the disk refuses: no space left", ""]
 
 
 def test_a_full_segment_is_stored_while_the_crawl_goes_on(pipeline_of, archive, battles):
@@ -208,7 +263,7 @@ def test_a_store_that_refuses_is_asked_again_after_pauses_that_double(
     assert [one.battle for one in archived] == battles[:2]
     assert pauses.seconds == [1, 2, 4, 8, 16, 32, 60, 60]
     assert pipeline._stats.get_value("archive/store_failed") == 8
-    assert "1 segments wait in the spool: the bucket is full" in caplog.text
+    assert caplog.text.count("1 segments wait in the spool: the bucket is full") == 1
     assert len(list(archive.storage.keys("raw/"))) == 1
 
 

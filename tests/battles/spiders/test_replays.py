@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from battles.arguments import ArgumentError
 from battles.fingerprints import WalkFingerprinter
-from battles.items import Battle, Covered, Unreadable, Withdrawn
+from battles.items import Battle, Covered, Gap, Unreadable, Withdrawn
 from battles.paging import Walk
 from battles.parsers.names import format_of
 from battles.spiders.replays import ReplaysSpider
@@ -69,9 +69,9 @@ def yielded(request: Request, body: bytes, status: int = 200) -> list:
 
 
 def called(request: Request, body: bytes, status: int = 200) -> list:
-    """Return the same without what a page of a sweep covers."""
+    """Return the same without what a page of a sweep covers, and without gaps."""
     outputs = yielded(request, body, status)
-    return [output for output in outputs if not isinstance(output, Covered)]
+    return [output for output in outputs if not isinstance(output, Covered | Gap)]
 
 
 def page(*uploaded: int, more: bool = False) -> bytes:
@@ -282,13 +282,38 @@ def test_a_search_that_could_not_be_downloaded_is_said_to_be_missing(spider_of, 
     assert "(down). Run the crawl again for them." in caplog.text
 
 
+def gaps_in(outputs: list) -> list[tuple]:
+    gaps = [output for output in outputs if isinstance(output, Gap)]
+    return [(gap.format, gap.user, gap.second) for gap in gaps]
+
+
+@pytest.mark.parametrize("arguments", [{}, {"limit": "60"}], ids=["all", "limit"])
+def test_a_second_of_all_formats_that_fills_a_page_is_a_gap_that_is_said_once(
+    spider_of, caplog, arguments
+):
+    spider = spider_of(**arguments)
+    [first] = started(spider)
+    full = json.dumps([{"id": f"gen9ou-{n}", "uploadtime": NOW} for n in range(51)]).encode()
+
+    [again] = [one for one in called(first, full) if one.priority > 0]
+    outputs = yielded(again, full)
+    following = [one for one in outputs if isinstance(one, Request) and one.priority > 0]
+    outputs += [output for one in following for output in yielded(one, page(NOW - 9))]
+
+    assert gaps_in(outputs) == [(None, None, NOW)]
+    assert stat(spider, "replays/crowded_seconds") == 1
+    [line] = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert f"share the second {NOW}" in line.getMessage()
+
+
 def test_a_second_that_the_site_does_not_show_in_full_is_said(spider_of, caplog):
     spider = spider_of(formats="gen9ou")
     walk = Walk(format="gen9ou", second=NOW, page=100)
     request = spider._search(walk)
 
-    called(request, page(NOW, NOW, more=True))
+    outputs = yielded(request, page(NOW, NOW, more=True))
 
+    assert gaps_in(outputs) == [("gen9ou", None, NOW)]
     assert stat(spider, "replays/suspect_seconds") == 1
     assert f"more battles of gen9ou in the second {NOW} than it shows" in caplog.text
 
