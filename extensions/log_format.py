@@ -42,10 +42,13 @@ class QuietLogFormatter(LogFormatter):
         spider: Spider,
     ) -> LogFormatterResult:
         result = super().item_error(item, exception, response, spider)
-        if isinstance(exception, (LeaseLostError, NotStoredError)):
-            # Nothing is wrong: the request is another worker's, or the next one's.
-            result["level"] = logging.DEBUG
-        return result
+        return _quiet(result, exception)
+
+    def spider_error(
+        self, failure: Failure, request: Request, response: Response | Failure, spider: Spider
+    ) -> LogFormatterResult:
+        result = super().spider_error(failure, request, response, spider)
+        return _quiet(result, failure.value)
 
     def scraped(  # type: ignore[override]  # as above
         self,
@@ -54,3 +57,10 @@ class QuietLogFormatter(LogFormatter):
         spider: Spider,
     ) -> LogFormatterResult | None:
         return super().scraped(item, response, spider) if self._is_debugging else None
+
+
+def _quiet(result: LogFormatterResult, error: BaseException | None) -> LogFormatterResult:
+    if isinstance(error, (LeaseLostError, NotStoredError)):
+        # Nothing is wrong: the request is another worker's, or the next one's.
+        result["level"] = logging.DEBUG
+    return result

@@ -91,7 +91,9 @@ def test_a_machine_without_redis_is_said_so_in_one_line(scrapy, command, monkeyp
         pytest.param(StorageError("s3://bucket: no"), "s3://bucket: no", id="store"),
         pytest.param(OSError(28, "No space"), "[Errno 28] No space", id="disk"),
         pytest.param(
-            ResponseError("OOM"), "Redis does not answer: OOM; check REDIS_URL", id="redis"
+            ResponseError("OOM no"),
+            "Redis takes nothing: its memory is full: free some, or raise its maxmemory (OOM no)",
+            id="redis",
         ),
     ],
 )
