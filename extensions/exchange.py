@@ -197,8 +197,7 @@ class Exchange:
         self._evictions = _Evictions()
         self._renewed_at = self._looked_at = self._reclaimed_at = self._watched_at = 0.0
         self._handed: deque[float] = deque(maxlen=prefetch)
-        self._health = RedisHealth(engine, clock=clock)
-        self._is_leaving = False
+        self._health, self._is_leaving = RedisHealth(engine, clock=clock), False
 
     def start(self) -> None:
         self._epoch = self._queue.epoch

@@ -13,6 +13,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from extensions.keys import QueueKeys
 from extensions.queue import Add, RequestQueue
 from extensions.redis_errors import Trouble, is_read_only, trouble_of
 from tests.own_redis import OwnRedis
@@ -145,7 +146,7 @@ def test_a_key_of_another_kind_is_known(own_redis):
     redis = own_redis.client()
     queue = queue_of(redis)
     queue.open()
-    redis.set("test:counts", "not ours")
+    redis.set(QueueKeys("test").counts, "not ours")
 
     assert met(queue.status).kind == "refused"
 
@@ -174,10 +175,10 @@ def free_port() -> str:
 
 
 @pytest.mark.usefixtures("own_redis")
-def test_a_cluster_is_known(tmp_path):
+def test_a_cluster_that_is_taken_for_one_server_is_known(tmp_path):
     cluster = OwnRedis(tmp_path / "cluster", **{"cluster-enabled": "yes", "port": free_port()})
     cluster.start()
     try:
-        assert met(queue_of(cluster.client()).open).kind == "refused"
+        assert "set REDIS_CLUSTER=1 (CROSSSLOT" in str(met(cluster.client().mget, "one", "two"))
     finally:
         cluster.release()

@@ -11,6 +11,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from extensions.exchange import Exchange
+from extensions.keys import QueueKeys
 from extensions.queue import Add, Done, RequestQueue
 from tests.conftest import Clock
 from tests.extensions.test_exchange import StubEngine
@@ -119,8 +120,9 @@ def forbid(redis: Redis) -> None:
 
 
 def spoil(redis: Redis) -> None:
-    redis.delete("test:counts")
-    redis.set("test:counts", "not ours")
+    key = QueueKeys("test").counts
+    redis.delete(key)
+    redis.set(key, "not ours")
 
 
 def lock(redis: Redis) -> None:

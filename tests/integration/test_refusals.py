@@ -124,12 +124,12 @@ def spoil(redis: OwnRedis, key: str) -> None:
             id="command in a script",
         ),
         pytest.param(
-            lambda redis: forbid(redis, "resetkeys", "~replays:*", "~battles:*"),
+            lambda redis: forbid(redis, "resetkeys", "~{replays}*", "~{battles}*"),
             r"Redis refuses: permit its user .*\); the crawl ends",
             id="keys of the hosts",
         ),
         pytest.param(
-            lambda redis: forbid(redis, "resetkeys", "~replays:*", "~throttle:*"),
+            lambda redis: forbid(redis, "resetkeys", "~{replays}*", "~{throttle}*"),
             r"Redis refuses: permit its user .*\); the crawl ends",
             id="keys of the index",
         ),
