@@ -75,7 +75,6 @@ class Command(crawl.Command):
             check_memory(corpus.index.redis)
             # As the crawl does it a moment later: what Redis refuses shows here, in one line.
             queue_from_settings(self.settings, name).open()
-            corpus.index.claim()
             _check_storage(corpus.storage)
             text = greeting(self.settings, name, opts.spargs, sites)
         if is_greeted(self.settings):
