@@ -21,6 +21,7 @@ from battles.export import ExportError
 from battles.leftovers import LeftoverError
 from battles.validation import ROWS
 from extensions.connection import EvictionError, UnreachableError
+from extensions.redis_errors import trouble_of
 from extensions.scheduler import queue_from_settings
 from extensions.server_program import EmbeddedRedisError
 from extensions.storage import StorageError
@@ -120,7 +121,7 @@ def complaints(command: ScrapyCommand) -> Iterator[None]:
         except KeyboardInterrupt:
             raise SystemExit(INTERRUPTED) from None
         except RedisError as error:
-            fail(command, f"Redis does not answer: {error}; check REDIS_URL")
+            fail(command, str(trouble_of(error)))
             raise SystemExit(command.exitcode) from None
         except _ENVIRONMENT as error:
             fail(command, str(error))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import scrapy
@@ -11,7 +12,8 @@ from scrapy.exceptions import IgnoreRequest
 from battles.index import BattleIndex, as_kept
 from battles.items import Battle
 from battles.parsers.names import battle_of
-from extensions.lease import lease_of
+from extensions.lease import NotStoredError, lease_of
+from extensions.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.statscollectors import StatsCollector
 
+    from battles.index import Row
     from extensions.lease import Lease
 
 
@@ -41,21 +44,23 @@ class KnownBattlesMiddleware:
     goes on only when a battle does.
     """
 
-    def __init__(self, index: BattleIndex, stats: StatsCollector) -> None:
+    def __init__(self, index: BattleIndex, stats: StatsCollector, patience: Patience) -> None:
         self._index = index
         self._stats = stats
+        self._patience = patience
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> KnownBattlesMiddleware:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        return cls(BattleIndex.from_settings(crawler.settings), crawler.stats)
+        index = BattleIndex.from_settings(crawler.settings)
+        return cls(index, crawler.stats, Patience(crawler.signals))
 
     async def process_spider_output(
         self,
         response: Response,
         result: AsyncIterator[Any],
     ) -> AsyncIterator[Any]:
-        # All of it before any of it goes on: should the index fail, the whole page is tried again.
+        # All of it before any of it goes on: should the crawl end, the whole page is another's.
         outputs = [(output, _battle_asked_for(output)) async for output in result]
         asked = {battle_id for _, battle_id in outputs if battle_id is not None}
         ratings = {
@@ -63,7 +68,9 @@ class KnownBattlesMiddleware:
             for output, battle_id in outputs
             if battle_id is not None and _LISTED in output.meta
         }
-        known, again = await asyncio.to_thread(self._look_up, asked, ratings)
+        known, again = await self._patience.until_taken(
+            partial(asyncio.to_thread, self._look_up, asked, ratings)
+        )
         self._stats.inc_value("known/skipped", len(known))
         self._stats.inc_value("known/again", len(again))
         has_news = bool(asked - known)
@@ -106,27 +113,37 @@ class RedeliveredBattlesMiddleware:
     segment may have been recovered meanwhile from the spool.
     """
 
-    def __init__(self, index: BattleIndex, stats: StatsCollector) -> None:
+    def __init__(self, index: BattleIndex, stats: StatsCollector, patience: Patience) -> None:
         self._index = index
         self._stats = stats
+        self._patience = patience
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> RedeliveredBattlesMiddleware:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        return cls(BattleIndex.from_settings(crawler.settings), crawler.stats)
+        index = BattleIndex.from_settings(crawler.settings)
+        return cls(index, crawler.stats, Patience(crawler.signals))
 
     async def process_request(self, request: scrapy.Request) -> None:
         lease: Lease | None = request.meta.get("queue_lease")
         battle_id = battle_of(request.url)
         if lease is None or lease.leased.deliveries == 1 or battle_id is None:
             return
-        row = (await asyncio.to_thread(self._index.find, [battle_id])).get(battle_id)
+        row = await self._row(battle_id, lease, request)
         if row is not None and row.fetched_at >= lease.leased.queued_at:
             lease.items += 1
             # It has not failed, so nobody is told that it has.
             request.errback = None
             self._stats.inc_value("known/redelivered")
             raise IgnoreRequest(f"{battle_id} was archived before its request was settled")
+
+    async def _row(self, battle_id: str, lease: Lease, request: scrapy.Request) -> Row | None:
+        look_up = partial(asyncio.to_thread, self._index.find, [battle_id])
+        try:
+            return (await self._patience.until_taken(look_up)).get(battle_id)
+        except NotStoredError:
+            lease.is_unbegun, request.errback = True, None
+            raise IgnoreRequest("the crawl is ending") from None
 
 
 def _battle_asked_for(output: Any) -> str | None:  # noqa: ANN401 -- a request or any item

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisError
 from scrapy import signals
 from scrapy.exceptions import CloseSpider
 
@@ -15,6 +15,7 @@ from battles.corpus import Corpus, CorpusError, NewerSegmentError, entries_of
 from battles.index import BattleIndex
 from battles.pipelines.archive import spool_from_settings
 from battles.spools import left_by_others, spool_folder, spool_root
+from extensions.redis_errors import trouble_of
 from extensions.signals import data_lost
 from extensions.spool import left_behind
 from extensions.storage import StorageError
@@ -59,7 +60,8 @@ class SpoolRecovery:
         return recovery
 
     async def spider_opened(self) -> None:
-        await asyncio.to_thread(self._begin)
+        with _refusals():
+            await asyncio.to_thread(self._begin)
 
     def _begin(self) -> None:
         self._adopt()
@@ -130,7 +132,8 @@ class IndexRecovery:
 
     async def spider_opened(self) -> None:
         try:
-            await self._recover(spooled=False, tries=1)
+            with _refusals():
+                await self._recover(spooled=False, tries=1)
         except NewerSegmentError as error:
             logger.error("%s", error)  # noqa: TRY400 -- the line says it all
             raise CloseSpider("newer_version") from None
@@ -178,6 +181,16 @@ class IndexRecovery:
             return self._corpus.reconcile(spooled=spooled)
         logger.error("The index has lost keys: it is made anew from the archive")
         return self._corpus.rebuild_index(may_shrink=True)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """End a crawl that begins on a Redis which does not do what it is asked."""
+    try:
+        yield
+    except RedisError as error:
+        logger.error("%s", trouble_of(error))  # noqa: TRY400 -- the line says it all
+        raise CloseSpider("redis_refused") from None
 
 
 def entries(recovered: Recovered) -> list[Entry]:

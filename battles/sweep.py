@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from battles.corpus import Corpus
 from battles.index import Query, fingerprint
 from battles.items import Covered
+from extensions.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +31,7 @@ class SweepMiddleware:
         self._corpus = corpus
         self._crawler = crawler
         self._stats = stats
+        self._patience = Patience(crawler.signals)
         self._window: tuple[Any, list[tuple[int, bytes]]] = (None, [])
         """Of the sweep that was looked at last: its name, and times and fingerprints by time."""
 
@@ -49,7 +52,8 @@ class SweepMiddleware:
             spider: Any = self._crawler.spider
             # Without a password, as a battle's address is kept.
             host = urlsplit(response.url).netloc.rpartition("@")[2]
-            for battle_id in await asyncio.to_thread(self._unlisted, output, host):
+            look = partial(asyncio.to_thread, self._unlisted, output, host)
+            for battle_id in await self._patience.until_taken(look):
                 self._stats.inc_value("replays/unlisted")
                 yield spider.request_to_check(battle_id)
 

@@ -253,8 +253,9 @@ class CircuitBreaker:
                 is_probe=is_probe,
                 reason=reason,
             )
-        except (RedisError, OSError):
-            # The exchange with the queue says that Redis is away. What went well is lost count of.
+        except (RedisError, OSError) as error:
+            # The scheduler says what is wrong with Redis. What went well is lost count of.
+            self._throttle.on_failure(error)
             return None
         if verdict.held or is_probe:
             self._throttle.close_gate(host, verdict.held)

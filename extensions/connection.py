@@ -10,12 +10,20 @@ from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
 from redis.cluster import RedisCluster
 from redis.connection import parse_url
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
 from extensions.embedded import EmbeddedRedis
+from extensions.redis_errors import is_read_only, trouble_of
 from extensions.redis_settings import redis_parameters, redis_url
 from extensions.server_program import EmbeddedRedisError
 
@@ -32,8 +40,6 @@ _FIRST_TRIES = 4
 """Repeats of the first contact; with the backoff above, 1.5 seconds in all."""
 _FIRST_TIMEOUT = 2.0
 """Seconds that the first contact waits for a host that swallows packets, and for an answer."""
-_READ_ONLY = "READONLY You can't write"
-"""What a replica says; of a script it says so in the middle of a longer message."""
 _NO_URL = (
     "REDIS_URL makes no sense: give redis://HOST:PORT/DB, rediss://… or unix://PATH, and "
     "percent-encode what is neither letter nor digit in a password"
@@ -73,18 +79,33 @@ class _Patience(Retry):
         def attempt() -> _Result:
             try:
                 return do()
-            except RedisConnectionError:
-                if self._revive is not None:
-                    # Should it fail, the next try says what is wrong.
-                    with suppress(EmbeddedRedisError):
-                        self._revive()
+            except RedisConnectionError as error:
+                if _is_worth_another_try(error):
+                    self._start_again(error)
                 raise
             except ResponseError as error:
-                if _READ_ONLY in str(error):
+                # Of a script a server says so in the middle of a longer message.
+                if is_read_only(error):
                     raise ReadOnlyError(str(error)) from error
                 raise
 
+        if not args:
+            options.setdefault("is_retryable", _is_worth_another_try)
         return super().call_with_retry(attempt, fail, *args, **options)
+
+    def _start_again(self, error: RedisConnectionError) -> None:
+        """Start a server of our own; should that fail, say why beside what was wrong before."""
+        if self._revive is None:
+            return
+        try:
+            self._revive()
+        except (EmbeddedRedisError, OSError) as failure:
+            raise RedisConnectionError(f"{failure} ({error})") from error
+
+
+def _is_worth_another_try(error: Exception) -> bool:
+    """Tell a server that is away from one that wants another password, as redis-py does not."""
+    return not isinstance(error, (AuthenticationError, AuthorizationError))
 
 
 def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
@@ -195,7 +216,7 @@ def check(redis: Redis) -> None:
         hasty.ping()
         _check_alone(hasty)
     except RedisError as error:
-        raise UnreachableError(f"Redis does not answer: {error}; check REDIS_URL") from None
+        raise UnreachableError(str(trouble_of(error))) from None
     finally:
         hasty.close()
 

@@ -1,7 +1,8 @@
 """Carry requests between one worker and the queue: in batches, and off the event loop.
 
 Whatever Redis does, the crawl goes on with what it has: an exchange that fails is repeated until it
-succeeds, and every part of one is safe to repeat.
+succeeds, and every part of one is safe to repeat. Leases are renewed first: a commit that Redis
+does not take must not cost them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from redis.exceptions import RedisError
 
 from extensions.keys import LANES
 from extensions.queue import Add
+from extensions.redis_health import RedisHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,6 +101,10 @@ class _Outbox:
             self._number += 1
         return self._operations[: self._batch], str(self._number)
 
+    def leases(self) -> list[Leased]:
+        """Return what is held until the operations that end it have arrived."""
+        return [one.leased for one in self._operations if not isinstance(one, Add)]
+
     def arrived(self) -> None:
         """Forget the batch that `batch` returned last."""
         del self._operations[: self._batch]
@@ -148,6 +154,12 @@ class EngineSide(Protocol):
     def lost_leases(self, lost: Sequence[Leased]) -> None:
         """Take note that others have these by now."""
 
+    def redis_full(self, reason: str) -> None:
+        """Take note that Redis takes nothing, or with an empty text that it does again."""
+
+    def redis_refused(self, reason: str) -> None:
+        """Take note that no waiting helps."""
+
 
 class Exchange:
     """One worker's traffic with the queue."""
@@ -185,7 +197,7 @@ class Exchange:
         self._evictions = _Evictions()
         self._renewed_at = self._looked_at = self._reclaimed_at = self._watched_at = 0.0
         self._handed: deque[float] = deque(maxlen=prefetch)
-        self._failures, self._is_leaving = 0, False
+        self._health, self._is_leaving = RedisHealth(engine, clock=clock), False
 
     def start(self) -> None:
         self._epoch = self._queue.epoch
@@ -212,6 +224,10 @@ class Exchange:
         self.inbox.clear()
         self._news.set()
 
+    def heed(self, error: BaseException) -> None:
+        """Take note of what Redis answered to others of this worker."""
+        self._health.heard(error)
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing waits here, in either direction."""
@@ -226,6 +242,8 @@ class Exchange:
         deadline = self._clock() + _FAREWELL
         while not await self._try(self._last_parcel()) or self._outbox:
             await self._pause()  # pragma: no cover -- it runs, unseen by 3.11's tracing
+            if self._health.is_refused:
+                return
             if self._clock() >= deadline:
                 logger.error("Redis is away: %d leases are left to run out", len(self.inbox))
                 return
@@ -245,14 +263,16 @@ class Exchange:
             except Exception:
                 # Ended here, it would leave a worker that neither works nor ends.
                 logger.exception("The exchange with the queue failed, and is tried again")
-                self._failures += 1
+                self._health.failures += 1
             await self._pause()
 
     async def _pause(self) -> None:
         """Wait a moment, longer when Redis is away or when nobody needs anything."""
-        if self._failures:
-            doublings = min(self._failures, _DOUBLINGS)
-            await asyncio.sleep(min(_PATIENCE_MAX, 0.05 * 2.0**doublings))
+        if self._health.failures:
+            doublings = min(self._health.failures, _DOUBLINGS)
+            # A Redis that is only full still takes renewals, and wants them in time.
+            longest = min(_PATIENCE_MAX, self._renew_every)
+            await asyncio.sleep(min(longest, 0.05 * 2.0**doublings))
             return
         self._news.clear()
         await asyncio.sleep(_TURN)
@@ -269,12 +289,14 @@ class Exchange:
         look = self._is_due("_looked_at", _LOOK if is_idle else _LOOK_ALONG, now)
         is_renewal = self._is_due("_renewed_at", self._renew_every, now)
         is_news = self.blocked != self._told or (is_renewal and self.blocked)
+        # To a full Redis it is what shows whether it takes anything again.
+        is_news = is_news or self._health.is_full
         unbegun, self._unbegun = self._unbegun, []
         return _Parcel(
             operations=operations,
             number=number,
             wanted=0 if self.blocked else max(0, self._wanted_ahead() - len(self.inbox)),
-            held=held if is_renewal else [],
+            held=[*held, *self._outbox.leases()] if is_renewal else [],
             blocked=self.blocked if is_news else None,
             reclaim=self._is_due("_reclaimed_at", 1.0 if is_idle else self._renew_every, now),
             look=look,
@@ -305,24 +327,23 @@ class Exchange:
 
     async def _try(self, parcel: _Parcel) -> bool:
         try:
+            lost = await asyncio.to_thread(self._keep, parcel)
             if parcel.operations:
                 # Apart from the rest: what is committed must not be sent again if that fails.
-                effects = await asyncio.to_thread(self._commit, parcel)
+                effects = await asyncio.to_thread(
+                    self._queue.commit, parcel.operations, parcel.number
+                )
                 self._outbox.arrived()
                 self._count_effects(parcel.operations, effects)
             reply = await asyncio.to_thread(self._exchange, parcel)
         except (RedisError, OSError) as error:
-            self._failures += 1
             # Leases may have run out meanwhile, everybody's: each worker renews its own before
             # anybody takes over another's.
             self._renewed_at, self._reclaimed_at = -inf, self._clock()
-            if self._failures == 1:
-                logger.warning("Redis is away, waiting for it: %s", error)
-                self._engine.count("queue/redis_away", 1)
+            self._health.failed(error)
             return False
-        if self._failures:
-            logger.warning("Redis is back after %d tries", self._failures)
-            self._failures = 0
+        self._health.worked()
+        reply.lost = lost
         if self._is_anew():
             # Nobody has what is gone from everywhere: what is in work here goes on.
             reply.lost = []
@@ -336,23 +357,21 @@ class Exchange:
         before, self._epoch = self._epoch, self._queue.epoch
         return bool(before) and before != self._epoch
 
-    def _commit(self, parcel: _Parcel) -> list[bool]:
-        """Run in a thread."""
-        if self._failures:
+    def _keep(self, parcel: _Parcel) -> list[Leased]:
+        """Run in a thread: renew leases, and return those that others took over."""
+        if self._health.is_away:
             # A server that lost its data has lost the group, too.
             self._queue.open()
-        return self._queue.commit(parcel.operations, parcel.number)
+        lost = self._queue.renew(parcel.held)
+        if parcel.unbegun:
+            self._queue.give_back(parcel.unbegun)
+        return lost
 
     def _exchange(self, parcel: _Parcel) -> _Reply:
         """Run in a thread: everything else that waits for Redis."""
         reply = _Reply()
-        if self._failures:
-            self._queue.open()
         if parcel.watch and self._evictions.are_news(self._queue.evicted_keys()):
             self._queue.renounce()
-        reply.lost = self._queue.renew(parcel.held)
-        if parcel.unbegun:
-            self._queue.give_back(parcel.unbegun)
         if parcel.blocked is not None:
             self._queue.block(parcel.blocked)
             self._told = parcel.blocked

@@ -26,7 +26,10 @@ class LeaseLostError(Exception):
 
 
 class NotStoredError(Exception):
-    """Raised for an item that this worker will not store any more; its request has not failed."""
+    """Raised when this worker will not store an item or settle a page any more: the crawl ends.
+
+    The request has not failed.
+    """
 
 
 _DISCOVERY = 1

@@ -49,6 +49,8 @@ _OTHERS = (
     UnsupportedURLSchemeError,
 )
 """Errors that say all there is to know: where in our code they were raised helps nobody."""
+_LEFT = (LeaseLostError, NotStoredError)
+"""Nothing is wrong then: the request is another worker's, or the next one's."""
 _SAID_AGAIN = 60.0
 """Seconds until the same kind of error is said of another item."""
 _TELL_ADDRESSES = (
@@ -117,8 +119,7 @@ class QuietLogFormatter(LogFormatter):
         spider: Spider,
     ) -> LogFormatterResult:
         result = super().item_error(item, exception, response, spider)
-        if isinstance(exception, (LeaseLostError, NotStoredError)):
-            # Nothing is wrong: the request is another worker's, or the next one's.
+        if isinstance(exception, _LEFT):
             result["level"] = logging.DEBUG
         elif isinstance(exception, _OTHERS):
             result |= _brief(f"{item!r:.200} could not be stored", exception)
@@ -142,7 +143,9 @@ class QuietLogFormatter(LogFormatter):
         spider: Spider,
     ) -> LogFormatterResult:
         result = super().spider_error(failure, request, response, spider)
-        if isinstance(failure.value, _OTHERS):
+        if isinstance(failure.value, _LEFT):
+            result["level"] = logging.DEBUG
+        elif isinstance(failure.value, _OTHERS):
             result |= _brief(f"The spider could not read {request.url}", failure.value)
         return result
 

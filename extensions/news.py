@@ -7,6 +7,7 @@ import json
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
@@ -48,6 +49,8 @@ class Listener:
         self._hear = hear
         self._catch_up = catch_up
         self._ended = threading.Event()
+        self.on_failure: Callable[[Exception], object] = lambda _error: None
+        """Told in the event loop what Redis answered when nothing can be heard."""
 
     def start(self) -> None:
         loop = asyncio.get_running_loop()
@@ -60,8 +63,8 @@ class Listener:
         while not self._ended.is_set():
             try:
                 self._listen(loop)
-            except (RedisError, OSError):
-                # The exchange with the queue says that Redis is away.
+            except (RedisError, OSError) as error:
+                self._complain(loop, error)
                 self._ended.wait(_AGAIN)
             except RuntimeError:
                 # The event loop has ended.
@@ -69,6 +72,11 @@ class Listener:
             except Exception:
                 logger.exception("The news cannot be heard, which is tried again")
                 self._ended.wait(_AGAIN)
+
+    def _complain(self, loop: asyncio.AbstractEventLoop, error: Exception) -> None:
+        # An event loop that has ended needs to know nothing.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(self.on_failure, error)
 
     def _listen(self, loop: asyncio.AbstractEventLoop) -> None:
         with _channels(self._redis) as channel:

@@ -37,7 +37,7 @@ from extensions.request_fields import (
 )
 from extensions.retry import retry_later
 from extensions.seen import Seen
-from extensions.signals import data_lost, leaving, nothing_waits, work_blocked
+from extensions.signals import data_lost, leaving, nothing_waits, redis_failed, work_blocked
 from extensions.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ class Scheduler:
         connect_signal(scheduler.spider_error, signals.spider_error)
         connect_signal(scheduler.response_received, signals.response_received)
         connect_signal(scheduler.work_blocked, work_blocked)
+        connect_signal(scheduler.redis_failed, redis_failed)
         return scheduler
 
     def open(self, spider: Spider) -> None:
@@ -224,9 +225,13 @@ class Scheduler:
 
     def spider_error(self, response: Response | None, failure: TwistedFailure) -> None:
         if lease := lease_of(response):
+            if isinstance(failure.value, NotStoredError):
+                lease.replacement = lease.put_back(0.0)
+                return
             name = failure.type.__name__ if failure.type else "error"
             reason = f"the spider failed: {name}: {failure.getErrorMessage()}"
             if isinstance(failure.value, RedisError):
+                self.redis_failed(failure.value)
                 self._try_again(lease, reason)
             else:
                 lease.failure = Failure.of(reason, response)
@@ -250,6 +255,20 @@ class Scheduler:
             self._exchange.give_back()
         if not reasons:
             self.wake()
+
+    def redis_failed(self, error: BaseException) -> None:
+        """Heed what Redis answered to others than the exchange."""
+        self._exchange.heed(error)
+
+    def redis_full(self, reason: str) -> None:
+        """Begin nothing new while Redis takes nothing."""
+        self.work_blocked(reason, by="redis")
+
+    def redis_refused(self, reason: str) -> None:
+        """End this worker: what Redis refuses, it refuses the next time, too."""
+        logger.error("%s; the crawl ends", reason)
+        self._exchange.blocked = reason
+        self._end("redis_refused")
 
     def collect(self) -> list[Operation]:
         """Settle what the engine is done with: handed out, and no longer in progress."""
@@ -365,8 +384,11 @@ class Scheduler:
             self._is_outdated = True
             self._exchange.blocked = str(error)
             logger.error("%s, and this worker knows up to %d: upgrade it", error, ENTRY_VERSION)
-            closing = _engine(self._crawler).close_spider_async(reason="newer_version")
-            self._closing = asyncio.create_task(closing)
+            self._end("newer_version")
+
+    def _end(self, reason: str) -> None:
+        closing = _engine(self._crawler).close_spider_async(reason=reason)
+        self._closing = asyncio.create_task(closing)
 
     def _refuse(self, lease: Lease | None, reason: str) -> bool:
         """Say why a request cannot be queued; if it was another's next try, that one has failed."""

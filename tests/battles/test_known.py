@@ -11,7 +11,7 @@ from scrapy.http import Response
 from scrapy.utils.test import get_crawler
 
 from battles.known import KnownBattlesMiddleware, RedeliveredBattlesMiddleware
-from extensions.lease import Lease
+from extensions.lease import Lease, NotStoredError
 from extensions.queue import Done, Leased
 from tests.battles.conftest import FETCHED_AT
 
@@ -125,7 +125,8 @@ def test_nothing_goes_on_when_the_index_cannot_be_asked(middleware, battles):
     middleware._index.known = fail
     search = Request(f"{SITE}/search.json")
 
-    with pytest.raises(RedisConnectionError):
+    middleware._patience.leave()
+    with pytest.raises(NotStoredError):
         passed(middleware, search, battle_request(battles[0].id))
 
 

@@ -7,6 +7,7 @@ from itertools import chain, repeat
 
 import pytest
 from scrapy import Spider, signals
+from scrapy.exceptions import CloseSpider
 from scrapy.settings import Settings
 from scrapy.utils.test import get_crawler
 
@@ -361,3 +362,17 @@ def test_workers_make_the_index_whole_one_after_the_other(begin, archive, battle
 
     assert not redis.exists("{battles}:index:recovering")
     assert found(archive) == ids(battles[:10])
+
+
+def test_an_index_that_redis_refuses_is_one_line_and_the_end(crawler, archive, redis, caplog):
+    keys = archive.index.keys
+    for key in (keys.segments, keys.segment_names, keys.count):
+        redis.rpush(key, "not ours")
+    recovery = IndexRecovery.from_crawler(crawler)
+
+    with pytest.raises(CloseSpider) as ended:
+        asyncio.run(recovery.spider_opened())
+
+    assert ended.value.reason == "redis_refused"
+    [line] = caplog.messages
+    assert line.startswith("Redis refuses: a key is of another kind")

@@ -8,8 +8,8 @@ from contextlib import ExitStack, suppress
 
 import pytest
 from redis import Redis
+from redis.exceptions import AuthenticationError, ReadOnlyError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, ResponseError
 from scrapy.settings import Settings
 
 from extensions import connection
@@ -251,6 +251,42 @@ def test_a_server_that_has_become_a_replica_is_looked_for_anew(redis_url, waits)
 
     assert isinstance(disconnected[0], ReadOnlyError)
     assert len(waits) <= 1
+
+
+def test_a_server_that_wants_another_password_is_not_asked_again(own_redis, waits):
+    with connect(Settings({"REDIS_URL": own_redis.url})) as connected:
+        connected.ping()
+        admin = own_redis.client()
+        admin.config_set("requirepass", "another")
+        # Who is in stays in: only a new connection is asked for the password.
+        admin.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(AuthenticationError):
+            connected.get("key")
+
+    assert len(waits) <= 1
+
+
+def test_a_server_of_our_own_that_cannot_be_started_again_is_said_why(
+    redis_url, waits, tmp_path, monkeypatch
+):
+    assert redis_url
+    servers = {}
+    monkeypatch.setattr(connection, "_embedded", servers)
+    settings = Settings({"REDIS_URL": "", "EMBEDDED_REDIS_DIR": str(tmp_path / "redis")})
+
+    with connect(settings, patience=1.0) as connected:
+        [server] = servers.values()
+        os.kill(connected.info("server")["process_id"], signal.SIGKILL)
+
+        def fail() -> str:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(server, "start", fail)
+        with pytest.raises(RedisConnectionError, match="No space left on device"):
+            connected.get("key")
+
+    assert waits
+    server.release()
 
 
 def test_what_else_a_server_refuses_is_not_repeated(redis_url, waits):

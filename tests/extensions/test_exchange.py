@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
 from extensions.exchange import Exchange
 from extensions.keys import LANES
@@ -16,6 +16,7 @@ from tests.conftest import Clock
 from tests.extensions.waiting import until
 
 LEASE = 30.0
+FULL = OutOfMemoryError("no", status_code="OOM")
 
 
 class StubQueue:
@@ -77,6 +78,9 @@ class StubQueue:
     def evicted_keys(self) -> int:
         return self.evicted
 
+    def block(self, _reason: str) -> None:
+        self.call("block")
+
     def renounce(self) -> None:
         self.epoch += " and another"
 
@@ -99,6 +103,9 @@ class StubEngine:
         self.looks: list[int] = []
         self.losses = 0
         self.lost_ids: list[str] = []
+        self.full: list[str] = []
+        """Why Redis takes nothing; empty when it does again."""
+        self.refusals: list[str] = []
         self.wakes = 0
 
     def collect(self) -> list[Operation]:
@@ -125,6 +132,12 @@ class StubEngine:
 
     def lost_leases(self, lost: list[Leased]) -> None:
         self.lost_ids += [one.id for one in lost]
+
+    def redis_full(self, reason: str) -> None:
+        self.full.append(reason)
+
+    def redis_refused(self, reason: str) -> None:
+        self.refusals.append(reason)
 
 
 class Rig:
@@ -259,9 +272,66 @@ def test_a_redis_that_is_away_is_one_warning_and_another_when_it_is_back(run, ca
     assert rig.engine.counts["queue/redis_away"] == 1
 
 
+def test_leases_are_renewed_though_redis_takes_no_commit(run):
+    async def scene(rig):
+        rig.queue.commit = _take_nothing
+        rig.engine.working = [entry("1")]
+        rig.engine.finished = [Done(entry("2"), "archived")]
+        rig.exchange.send(add())
+        await until(lambda: len(rig.queue.renewed) >= 3)
+        del rig.queue.commit
+        rig.clock.now += 6.0
+
+    rig = run(scene)
+
+    # What is finished is held as well, until Redis knows that it is.
+    assert rig.queue.renewed[-1] == ["1", "2"]
+    assert sum(map(len, rig.queue.commits)) == 2
+    assert "memory is full" in rig.engine.full[0]
+
+
+def test_a_redis_that_is_full_is_asked_for_nothing_until_it_takes_a_word(run):
+    async def scene(rig):
+        await rig.turn()
+        rig.exchange.blocked = "Redis is full"
+        rig.exchange.heed(FULL)
+        rig.queue.block = _take_nothing
+        rig.queue.wanted.clear()
+        rig.clock.now += 60.0
+        await until(lambda: rig.exchange._health.failures > 3)
+        assert rig.queue.wanted == []
+        assert len(rig.engine.full) == 1
+        rig.queue.block = lambda _reason: None
+        await rig.turn()
+        rig.clock.now += 60.0
+        await until(lambda: rig.engine.full[1:])
+
+    assert run(scene).engine.full[1:] == [""]
+
+
+def test_a_worker_that_redis_refuses_leaves_at_once(run, caplog):
+    async def scene(rig):
+        rig.queue.renew = _forbid
+        rig.exchange.send(add())
+        await until(lambda: rig.engine.refusals)
+
+    rig = run(scene)
+
+    assert len(rig.engine.refusals) == 1
+    assert caplog.messages == []
+
+
+def _take_nothing(*_: object) -> None:
+    raise FULL
+
+
+def _forbid(*_: object) -> None:
+    raise NoPermissionError("no", status_code="NOPERM")
+
+
 def test_a_redis_that_is_away_for_days_is_still_waited_for(run):
     async def scene(rig):
-        rig.exchange._failures = 100_000
+        rig.exchange._health.failures = 100_000
         rig.queue.errors = [RedisConnectionError("gone")] * 2
         rig.exchange.send(add())
         await until(lambda: rig.exchange.is_empty)

@@ -130,3 +130,14 @@ def test_of_an_item_that_is_dropped_only_the_reason_is_shown(formatter):
     entry = formatter.dropped({"log": "x" * 999}, DropItem("it is\x1b[2J\nprivate"), None, spider)
 
     assert entry["msg"] % entry["args"] == "Dropped: it is?[2J private"
+
+
+def test_a_page_that_is_left_to_the_next_crawl_is_no_error():
+    formatter = QuietLogFormatter(is_debugging=False)
+    failure = Failure(NotStoredError("the crawl ends"))
+
+    entry = formatter.spider_error(
+        failure, Request("http://site"), Response("http://site"), Spider("any")
+    )
+
+    assert entry["level"] == logging.DEBUG

@@ -100,6 +100,21 @@ def test_catching_up_is_tried_until_it_succeeds(play, ear):
     play(scene)
 
 
+def test_what_keeps_it_from_hearing_is_told_in_the_event_loop(play, ear, redis):
+    threads: list[int] = []
+
+    async def scene(listener):
+        listener.on_failure = lambda _error: threads.append(threading.get_ident())
+        ear.errors = [RedisConnectionError("away")]
+        for client in redis.client_list(_type="pubsub"):
+            redis.client_kill(client["addr"])
+        await until(lambda: threads)
+
+    play(scene)
+
+    assert set(threads) == {threading.get_ident()}
+
+
 @pytest.mark.parametrize("nonsense", ["{", "5", "{}", b"\xff", "[" * 9])
 def test_nonsense_is_told_of_and_what_follows_is_heard(play, ear, redis, caplog, nonsense):
     async def scene(_):

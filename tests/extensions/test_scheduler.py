@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, OutOfMemoryError
 from scrapy import Request, Spider, signals
 from scrapy.exceptions import DropItem
 from scrapy.http import Response
@@ -29,7 +30,7 @@ from extensions.lease import LeaseLostError, NotStoredError, still_held
 from extensions.queue import Add, RequestQueue, Status
 from extensions.retry import retry_later
 from extensions.scheduler import Scheduler, namespace_of
-from extensions.signals import data_lost, nothing_waits, work_blocked
+from extensions.signals import data_lost, nothing_waits, redis_failed, work_blocked
 from tests.extensions.waiting import until
 
 URL = "http://site/page"
@@ -219,6 +220,43 @@ def test_a_worker_that_meets_a_later_version_leaves_it_alone_and_ends(run, redis
     assert "a request in the queue is of version 2, and this worker knows up to 1" in caplog.text
     assert (rig.status.left, rig.status.dead_letters) == (1, 0)
     assert rig.queue.reclaim(1)[0].fields[b"v"] == b"2"
+
+
+def test_what_redis_refuses_to_others_ends_the_worker_in_one_line(run, caplog):
+    async def scene(rig):
+        refused = NoPermissionError("not you", status_code="NOPERM")
+        rig.send(redis_failed, error=refused)
+        rig.send(redis_failed, error=refused)
+        await until(lambda: rig.engine.closed_for)
+        assert rig.scheduler.next_request() is None
+        assert rig.engine.closed_for == ["redis_refused"]
+
+    run(scene)
+
+    [line] = caplog.messages
+    assert line.endswith("(NOPERM not you); the crawl ends")
+
+
+def test_a_redis_that_is_full_for_others_pauses_the_worker(run, caplog):
+    async def scene(rig):
+        rig.send(redis_failed, error=OutOfMemoryError("no", status_code="OOM"))
+        assert "its memory is full" in rig.scheduler._exchange.blocked
+
+    run(scene)
+
+    assert caplog.messages[0].startswith("The crawl pauses: Redis takes nothing")
+
+
+def test_a_page_that_waits_for_redis_when_the_crawl_ends_is_put_back(run):
+    async def scene(rig):
+        request = await rig.begin()
+        error = Failure(NotStoredError("the crawl ends"))
+        rig.send(signals.spider_error, response=rig.respond(request), failure=error)
+        await rig.finish(request)
+
+    rig = run(scene)
+
+    assert (rig.status.left, rig.status.dead_letters) == (1, 0)
 
 
 def test_two_reasons_to_pause_are_over_when_both_are(run):

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError
 from scrapy.utils.test import get_crawler
 
 from battles.pipelines.archive import Archived
 from battles.pipelines.index import IndexPipeline
+from extensions.lease import NotStoredError
 from tests.battles.conftest import commit
 
 
@@ -58,12 +60,38 @@ def test_a_battle_that_is_told_twice_is_known_once(pipeline, archive, stored):
     assert len(archive.index) == 5
 
 
-def test_a_battle_that_redis_did_not_take_does_not_go_on(pipeline, stored, monkeypatch):
-    def fail(_entries):
-        raise RedisConnectionError("gone")
+@pytest.fixture
+def failures(pipeline, monkeypatch) -> list[Exception]:
+    """What Redis answers next, before it does what it is asked."""
+    monkeypatch.setattr("extensions.patience._AGAIN", 0.001)
+    failures: list[Exception] = []
+    add = pipeline._index.add
 
-    monkeypatch.setattr(pipeline._index, "add", fail)
+    def add_or_fail(entries):
+        if failures:
+            raise failures.pop()
+        return add(entries)
+
+    monkeypatch.setattr(pipeline._index, "add", add_or_fail)
+    return failures
+
+
+def test_a_battle_that_redis_does_not_take_waits_until_it_does(pipeline, archive, stored, failures):
+    failures += [RedisConnectionError("gone"), OutOfMemoryError("full", status_code="OOM")]
 
     returned = process(pipeline, stored[:2])
 
-    assert [str(error) for error in returned] == ["gone", "gone"]
+    assert returned == [item.battle for item in stored[:2]]
+    assert (len(archive.index), failures) == (2, [])
+
+
+def test_a_battle_that_redis_does_not_take_until_the_crawl_ends_does_not_go_on(
+    pipeline, stored, failures
+):
+    failures += [RedisConnectionError("gone")] * 2
+    pipeline._patience.leave()
+
+    returned = process(pipeline, stored[:1])
+
+    assert [type(error) for error in returned] == [NotStoredError]
+    assert not stored[0].battle.is_durable
