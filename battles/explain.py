@@ -30,6 +30,8 @@ def explain(redis: Redis, index: BattleIndex, battle_id: str, queues: Iterable[s
             f"line {place.line}; fetched at {row.fetched_at}"
         )
     for namespace in queues:
-        found = find(redis, namespace, lambda url: battle_of(url) == battle_id)
+        found = find(
+            redis, namespace, lambda url: battle_of(url) == battle_id, containing=battle_id
+        )
         lines += [f"{entry.where} in {namespace}, {entry.lane}: {entry.detail}" for entry in found]
     return lines

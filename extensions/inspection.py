@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from extensions.addresses import without_credentials
 from extensions.keys import GROUP, LANES, QueueKeys
+from extensions.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 1000
 _SHOWN = {"lanes": "queued"}
+_ESCAPED = re.compile(r"[^A-Za-z0-9._:-]+")
+"""What JSON may spell otherwise, or what stands for something else in a pattern of Redis's."""
 _AUTHORITY = re.compile(r"[^:/]+://([^/?#]*)")
 """As host.lua takes it from an address."""
 
@@ -34,9 +37,15 @@ class Found:
     """Who holds it, when it is due, or why it died."""
 
 
-def find(redis: Redis, namespace: str, is_wanted: Callable[[str], bool]) -> list[Found]:
-    """Find the requests whose address is wanted; reads the whole queue."""
-    return [entry for entry in _entries(redis, QueueKeys(namespace)) if is_wanted(entry.url)]
+def find(
+    redis: Redis, namespace: str, is_wanted: Callable[[str], bool], *, containing: str
+) -> list[Found]:
+    """Find the requests whose address is wanted; each of these contains a text.
+
+    Redis looks for the text, in parts that keep nobody waiting: only what it finds is read.
+    """
+    entries = _entries(redis, QueueKeys(namespace), containing)
+    return [entry for entry in entries if is_wanted(entry.url)]
 
 
 def hosts(redis: Redis, namespace: str) -> dict[str, Counter[str]]:
@@ -90,10 +99,11 @@ def _text(value: bytes) -> str:
     return value.decode(errors="replace")
 
 
-def _entries(redis: Redis, keys: QueueKeys) -> Iterator[Found]:
+def _entries(redis: Redis, keys: QueueKeys, containing: str = "") -> Iterator[Found]:
     for name, key in zip(LANES, keys.lanes, strict=True):
-        yield from _in_lane(redis, name, key)
-    for member, due in redis.zscan_iter(keys.delayed):
+        yield from _in_lane(redis, name, key, containing)
+    pattern = f"*{_ESCAPED.sub('*', containing)}*" if containing else None
+    for member, due in redis.zscan_iter(keys.delayed, pattern, _AT_ONCE):
         lane, url = _delayed(member)
         yield Found(url, "delayed", lane, f"due at {due / 1000:.0f}")
     for number, text in redis.hscan_iter(keys.dead_letters):
@@ -112,22 +122,29 @@ def _delayed(member: bytes) -> tuple[str, str]:
         return LANES[0], ""
 
 
-def _in_lane(redis: Any, lane: str, key: str) -> Iterator[Found]:  # noqa: ANN401 -- redis-py's types say less than Redis does
-    start = "-"
-    while entries := redis.xrange(key, start, count=_AT_ONCE):
-        first, last = entries[0][0], entries[-1][0]
-        held = {
-            info["message_id"]: info
-            for info in redis.xpending_range(key, GROUP, first, last, _AT_ONCE)
-        }
-        for id, fields in entries:
-            url = without_credentials(fields.get(b"url", b"").decode(errors="replace"))
-            if info := held.get(id):
-                detail = f"by {info['consumer'].decode()}, delivery {info['times_delivered']}"
-                yield Found(url, "leased", lane, detail)
-            else:
-                yield Found(url, "queued", lane, f"since {int(id.split(b'-')[0]) / 1000:.0f}")
+def _in_lane(redis: Any, lane: str, key: str, containing: str) -> Iterator[Found]:  # noqa: ANN401 -- redis-py's types say less than Redis does
+    start, look = "-", Script(redis, "extensions", "find")
+    while True:
+        last, entries = look([key], [start, _AT_ONCE, containing])
+        if not last:
+            return
+        if entries:
+            yield from _described(redis, lane, key, entries)
         start = f"({last.decode()}"
+
+
+def _described(redis: Any, lane: str, key: str, entries: Sequence[Any]) -> Iterator[Found]:  # noqa: ANN401 -- as above
+    ids = [id for id, _ in entries]
+    pending = redis.xpending_range(key, GROUP, ids[0], ids[-1], _AT_ONCE)
+    held = {info["message_id"]: info for info in pending}
+    for id, flat in entries:
+        fields = dict(zip(flat[::2], flat[1::2], strict=False))
+        url = without_credentials(_text(fields.get(b"url", b"")))
+        if info := held.get(id):
+            detail = f"by {info['consumer'].decode()}, delivery {info['times_delivered']}"
+            yield Found(url, "leased", lane, detail)
+        else:
+            yield Found(url, "queued", lane, f"since {int(id.split(b'-')[0]) / 1000:.0f}")
 
 
 def _url(flat: Sequence[Any]) -> str:

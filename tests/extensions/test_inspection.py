@@ -32,7 +32,7 @@ def bury(queue: RequestQueue, url: str = URL, **changes) -> None:
 def test_a_waiting_request_is_found_with_when_it_came(redis):
     redis.xadd(QueueKeys("test").lanes[2], {"url": URL}, id="1795294032999-0")
 
-    found = find(redis, "test", URL.__eq__)
+    found = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert found == [Found(URL, "queued", "backfill", "since 1795294033")]
 
@@ -41,7 +41,7 @@ def test_a_leased_request_is_found_with_its_holder(queue, redis):
     queue.commit([add()])
     queue.lease(1)
 
-    found = find(redis, "test", URL.__eq__)
+    found = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert found == [Found(URL, "leased", "downloads", "by ann, delivery 1")]
 
@@ -50,7 +50,7 @@ def test_a_delayed_request_is_found_with_when_it_is_due(queue, redis, clock):
     clock.now = 1_800_000_000.0
     queue.commit([add(lane=1, delay=60.0)])
 
-    found = find(redis, "test", URL.__eq__)
+    found = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert found == [Found(URL, "delayed", "discovery", "due at 1800000060")]
 
@@ -58,7 +58,7 @@ def test_a_delayed_request_is_found_with_when_it_is_due(queue, redis, clock):
 def test_a_dead_request_is_found_with_why_it_died(queue, redis):
     bury(queue)
 
-    found = find(redis, "test", URL.__eq__)
+    found = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert found == [Found(URL, "dead", "discovery", "letter 1: HTTP 500")]
 
@@ -66,13 +66,39 @@ def test_a_dead_request_is_found_with_why_it_died(queue, redis):
 def test_only_requests_for_the_address_are_found(queue, redis):
     queue.commit([add(f"{URL}/other"), add(), add(f"{URL}/more")])
 
-    found = find(redis, "test", URL.__eq__)
+    found = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert [one.url for one in found] == [URL]
 
 
 def test_nothing_is_found_in_a_queue_that_is_not_there(redis):
-    assert find(redis, "nothing", URL.__eq__) == []
+    assert find(redis, "nothing", URL.__eq__, containing=URL) == []
+
+
+def test_what_stands_for_something_else_in_a_pattern_stands_for_itself(queue, redis):
+    url = "http://site/[a]*?\\"
+    queue.commit([add(url, delay=5.0), add("http://site/a", delay=5.0), add(url)])
+
+    found = find(redis, "test", lambda _: True, containing="[a]*?")
+
+    assert [(one.url, one.where) for one in found] == [(url, "queued"), (url, "delayed")]
+
+
+def test_of_a_long_lane_only_what_is_found_is_sent(queue, redis, monkeypatch):
+    monkeypatch.setattr("extensions.inspection._AT_ONCE", 10)
+    queue.commit([add(f"{URL}/{n}") for n in range(100)])
+    sent = []
+    execute = type(redis).execute_command
+
+    def note(self, *words, **options):
+        sent.append((words[0], reply := execute(self, *words, **options)))
+        return reply
+
+    monkeypatch.setattr(type(redis), "execute_command", note)
+    found = find(redis, "test", f"{URL}/77".__eq__, containing="/77")
+
+    assert [one.url for one in found] == [f"{URL}/77"]
+    assert sum(len(reply[1]) for name, reply in sent if name == "EVALSHA") == 1
 
 
 def test_a_long_lane_is_read_in_parts(queue, redis, monkeypatch):
@@ -157,7 +183,7 @@ def test_a_letter_whose_request_cannot_be_read_is_counted_under_a_question_mark(
 def test_an_address_is_found_without_its_password(queue, redis, delay):
     queue.commit([add("http://ann:secret@site/page", delay=delay)])
 
-    [found] = find(redis, "test", URL.__eq__)
+    [found] = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert found.url == URL
     assert set(hosts(redis, "test")) == {"site"}
@@ -166,7 +192,7 @@ def test_an_address_is_found_without_its_password(queue, redis, delay):
 def test_a_dead_request_is_found_without_its_password(queue, redis):
     bury(queue, "http://ann:secret@site/page", reason="http://ann:secret@site/page: HTTP 500")
 
-    [found] = find(redis, "test", URL.__eq__)
+    [found] = find(redis, "test", URL.__eq__, containing="site/page")
 
     assert (found.url, found.detail) == (URL, "letter 1: http://site/page: HTTP 500")
 
@@ -175,7 +201,9 @@ def test_a_dead_request_is_found_without_its_password(queue, redis):
 def test_a_delayed_request_that_is_none_has_no_address(redis):
     redis.zadd(QueueKeys("test").delayed, {"[1,9,[]]": float("inf")})
 
-    assert find(redis, "test", "".__eq__) == [Found("", "delayed", "discovery", "due at inf")]
+    assert find(redis, "test", "".__eq__, containing="") == [
+        Found("", "delayed", "discovery", "due at inf")
+    ]
 
 
 def test_a_host_that_a_terminal_would_act_upon_is_not_shown(queue, redis):
