@@ -45,7 +45,7 @@ def find(
     Redis looks for the text, in parts that keep nobody waiting: only what it finds is read.
     """
     entries = _entries(redis, QueueKeys(namespace), containing)
-    return [entry for entry in entries if is_wanted(entry.url)]
+    return [entry for entry in entries if containing in entry.url and is_wanted(entry.url)]
 
 
 def hosts(redis: Redis, namespace: str) -> dict[str, Counter[str]]:
