@@ -221,3 +221,31 @@ def test_discovery_waits_while_downloads_pile_up(fleet_of):
     # Searches that were on their way when the mark was reached bring a page each.
     assert 50 < most <= 100 + 3 * 51
     assert fleet.stored() == sorted(public_ids(battles=500))
+
+
+def test_a_worker_with_a_broken_network_stops_nobody_else(fleet_of):
+    fleet = fleet_of("--latency", "0.02", "--battles", "400", CIRCUIT_BREAKER_ERRORS="10")
+    fleet.places = {"http_proxy": "http://ann:secret@127.0.0.1:1"}
+    broken = fleet.start("follow=1")
+    fleet.places = {}
+    fleet.start()
+
+    while len(fleet.site.fetched()) < 400:
+        time.sleep(0.1)
+    blocked = fleet.queue().blocked()
+    broken.terminate()
+
+    assert broken.wait(30) == 0
+    fleet.wait()
+    host = fleet.site.address.removeprefix("http://")
+    assert list(blocked.values()) == [
+        f"this worker cannot reach {host}, by DownloadConnectionRefusedError: "
+        "see its network and proxy"
+    ]
+    known = json.loads(fleet.run("throttle", "--json").stdout)
+    assert all(one["breaker"] == "closed" for one in known)
+    log = broken.log.read_text()
+    assert "secret" not in log
+    assert "Traceback" not in log
+    assert fleet.status().dead_letters == 0
+    assert fleet.stored() == sorted(public_ids(battles=400))
