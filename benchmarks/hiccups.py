@@ -115,7 +115,7 @@ def pause_after_step(seconds: int) -> tuple[float, float]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         site = stack.enter_context(site_of(folder, "--battles", str(_BATTLES)))
         redis = SteppedRedis(folder)
-        stack.callback(redis.redis.release)
+        stack.callback(redis.stop)
         stack.enter_context(crawl_of(site, redis.url, folder, RATE))
         _until(site, RATE)
         redis.step(seconds)

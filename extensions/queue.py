@@ -244,7 +244,7 @@ class RequestQueue:
 
     def renew(self, held: Sequence[Leased]) -> list[Leased]:
         """Hold leases for another while, and return those that others took over meanwhile."""
-        started = time.monotonic()
+        started = _seconds()
         lost = self._set_idle(held, idle=0, deliveries=0)
         if held:
             self._renewed_at = started
@@ -256,7 +256,7 @@ class RequestQueue:
         Redis is asked only by a worker that stood still for longer than a lease lasts: until then
         nobody can have taken one. When Redis does not answer, they count as held.
         """
-        if time.monotonic() - self._renewed_at < self._lease / 1000:
+        if _seconds() - self._renewed_at < self._lease / 1000:
             return [True] * len(held)
         try:
             return self._are_pending(held)
@@ -433,3 +433,11 @@ def _read_status(reply: Sequence[Any]) -> Status:
             lanes[LANES[int(lane) - 1]][what] = int(count)
     is_flooded = b"flooded" in flat[::2]
     return Status(_state(state), left, watchers, dead_letters, lanes, is_flooded)
+
+
+def _seconds() -> float:
+    """Return a clock of this machine that nobody sets; where it can, it also counts its sleep."""
+    return time.clock_gettime(_AWAKE_OR_NOT)
+
+
+_AWAKE_OR_NOT: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)

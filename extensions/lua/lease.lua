@@ -13,6 +13,24 @@ if not now then
 end
 
 local lanes = { KEYS[1], KEYS[2], KEYS[3] }
+
+-- When the clock was set back, all would wait for that much longer: what is delayed, and what the
+-- dead hold.
+local function set_back(by)
+  local delayed = redis.call("ZRANGE", KEYS[4], 0, -1, "WITHSCORES")
+  for i = 1, #delayed, 2 do redis.call("ZINCRBY", KEYS[4], -by, delayed[i]) end
+  for _, lane in ipairs(lanes) do
+    for _, held in ipairs(redis.call("XPENDING", lane, ARGV[1], "-", "+", 1000000)) do
+      redis.call("XCLAIM", lane, ARGV[1], held[2], 0, held[1],
+        "IDLE", 0, "RETRYCOUNT", held[4], "JUSTID")
+    end
+  end
+end
+
+local before = tonumber(redis.call("HGET", KEYS[5], "clock") or 0)
+if before > now + 1000 then set_back(before - now) end
+if math.abs(now - before) >= 1000 then redis.call("HSET", KEYS[5], "clock", now) end
+
 for _, member in ipairs(redis.call("ZRANGEBYSCORE", KEYS[4], "-inf", now, "LIMIT", 0, 500)) do
   local readable, delayed = pcall(cjson.decode, member)
   -- What makes no sense becomes an entry that makes none, and so a dead letter.

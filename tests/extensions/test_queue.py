@@ -708,9 +708,43 @@ def stands_still(monkeypatch):
 
     def stand() -> None:
         now = time.monotonic()
-        monkeypatch.setattr("extensions.queue.time.monotonic", lambda: now + 31.0)
+        monkeypatch.setattr("extensions.queue._seconds", lambda: now + 31.0)
 
     return stand
+
+
+def test_a_clock_that_is_set_back_makes_nothing_wait_that_much_longer(queue, clock):
+    queue.commit([add(url="http://a/", delay=60.0), add(url="http://b/", delay=5.0)])
+    clock.now += 2.0
+    queue.lease(1)
+    clock.now -= 3600.0
+    queue.lease(1)
+    clock.now += 4.0
+    _, soon = queue.lease(9)
+    clock.now += 56.0
+    _, later = queue.lease(9)
+
+    assert [one.fields[b"url"] for one in soon] == [b"http://b/"]
+    assert [one.fields[b"url"] for one in later] == [b"http://a/"]
+
+
+def test_the_dead_hold_their_leases_no_longer_when_the_clock_is_set_back(redis):
+    """By the server's own clock, which counts the idle time of leases."""
+    dead, alive = (RequestQueue(redis, "test", worker=name, lease=0.2) for name in "da")
+    for queue in (dead, alive):
+        queue.open()
+    dead.commit([add()])
+    [leased] = dead.lease(1)[1]
+    # As a clock leaves it that is set back by an hour.
+    soon = round((time.time() + 3600.0) * 1000)
+    lane = KEYS.lanes[leased.lane - 1]
+    redis.xclaim(lane, GROUP, "d", 0, [leased.id], time=soon, justid=True)
+    redis.hset(KEYS.counts, "clock", soon)
+
+    alive.lease(1)
+    time.sleep(0.25)
+
+    assert [one.id for one in alive.reclaim()] == [leased.id]
 
 
 def test_a_worker_that_stood_still_asks_which_leases_it_has(worker, redis, stands_still):

@@ -239,8 +239,10 @@ def test_a_worker_with_a_broken_network_stops_nobody_else(fleet_of):
     fleet.wait()
     host = fleet.site.address.removeprefix("http://")
     assert list(blocked.values()) == [
-        f"this worker cannot reach {host}, by DownloadConnectionRefusedError: "
-        "see its network and proxy"
+        (
+            f"this worker cannot reach {host}, by DownloadConnectionRefusedError: "
+            "see its network and proxy"
+        )
     ]
     known = json.loads(fleet.run("throttle", "--json").stdout)
     assert all(one["breaker"] == "closed" for one in known)
