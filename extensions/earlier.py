@@ -75,8 +75,8 @@ def _seen(redis: Redis, old: QueueKeys, new: QueueKeys) -> None:
             marks = [mark for found in pipeline.execute() for mark in found]
         with redis.pipeline(transaction=True) as pipeline:
             for mark in marks:
-                # The first two bytes of the fingerprint, as `Seen` has it.
-                number = (int(mark) >> 48) % 2**16 % SEEN_BUCKETS
+                # The first four bytes of the fingerprint, as `Seen` has it.
+                number = (int(mark) >> 32) % 2**32 % SEEN_BUCKETS
                 pipeline.sadd(new.seen(number), mark)
             pipeline.unlink(*buckets)
             pipeline.execute()

@@ -24,5 +24,5 @@ class Seen:
     def place(self, request: Request) -> tuple[int | str, str]:
         """Return the bucket of a request, or its family, and the integer it has there."""
         mark = self._fingerprinter.fingerprint(request)[:8]
-        bucket = request.meta.get("family") or int.from_bytes(mark[:2]) % SEEN_BUCKETS
+        bucket = request.meta.get("family") or int.from_bytes(mark[:4]) % SEEN_BUCKETS
         return bucket, str(int.from_bytes(mark, signed=True))

@@ -10,7 +10,7 @@ from battles.index import BattleIndex
 from battles.keys import IndexKeys
 from extensions.hosts import MARGIN, Hosts
 from extensions.inspection import hosts
-from extensions.keys import EARLIER_SEEN_BUCKETS, GROUP, HostKeys, QueueKeys
+from extensions.keys import EARLIER_SEEN_BUCKETS, GROUP, SEEN_BUCKETS, HostKeys, QueueKeys
 from extensions.queue import VERSION, Add, Done, RequestQueue
 from tests.battles.test_keys import ENTRY
 
@@ -62,7 +62,7 @@ def test_what_was_seen_by_an_earlier_version_is_not_added_again(redis):
     queue.open()
     adds = []
     for mark in MARKS:
-        bucket = int.from_bytes(mark.to_bytes(8, signed=True)[:2]) % 32_768
+        bucket = int.from_bytes(mark.to_bytes(8, signed=True)[:4]) % SEEN_BUCKETS
         adds.append(Add(2, {"url": "http://a/"}, (bucket, str(mark))))
 
     assert queue.commit([*adds, Add(2, {"url": "http://a/"}, ("walk", "5"))]) == [False] * 8

@@ -27,10 +27,10 @@ class Fixed:
     ("mark", "bucket", "number"),
     [
         ("0000000000000000", 0, 0),
-        ("ffffffffffffffff", 32767, -1),
-        ("7fffffffffffffff", 32767, 2**63 - 1),
-        ("8000000000000000", 0, -(2**63)),
-        ("0102030405060708", 258, 0x0102030405060708),
+        ("ffffffffffffffff", 4095, -1),
+        ("7fffffffffffffff", 2047, 2**63 - 1),
+        ("8000000000000000", 2048, -(2**63)),
+        ("0102030405060708", 13060, 0x0102030405060708),
     ],
 )
 def test_a_request_is_placed_by_the_first_8_bytes_of_its_fingerprint(mark, bucket, number):
