@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 64
+_LOCKED = 120.0
+"""Seconds after which one that died while it took over is no longer waited for."""
 _LONGEST_HOLD = 86_400.0
 """Seconds."""
 
@@ -44,14 +46,15 @@ def take_over(redis: Redis, namespace: str, version: int) -> None:
     old, new = QueueKeys(namespace, is_tagged=False), QueueKeys(namespace)
     if int(redis.hget(old.about, "version") or 0) >= version:
         return
-    if redis.exists(*old.lanes):
-        logger.warning("The queue %s is of an earlier version, and is taken over", namespace)
-        _hosts(redis)
-        _seen(redis, old, new)
-        for field, number in count_hosts(redis, old).items():
-            redis.hset(new.hosts, field, number)
-        rename(redis, [*_pairs(old, new), *_families(redis, old, new)])
-    redis.hset(old.about, "version", version)
+    with redis.lock(new.taking_over, timeout=_LOCKED, thread_local=False):
+        if redis.exists(*old.lanes) and not int(redis.hget(old.about, "version") or 0) >= version:
+            logger.warning("The queue %s is of an earlier version, and is taken over", namespace)
+            _hosts(redis)
+            _seen(redis, old, new)
+            for field, number in count_hosts(redis, old).items():
+                redis.hset(new.hosts, field, number)
+            rename(redis, [*_pairs(old, new), *_families(redis, old, new)])
+        redis.hset(old.about, "version", version)
 
 
 def _pairs(old: QueueKeys, new: QueueKeys) -> list[tuple[str, str]]:

@@ -95,6 +95,11 @@ class QueueKeys:
         return f"{self._prefix}:renounced"
 
     @property
+    def taking_over(self) -> str:
+        """Lock: held by the worker that takes over what an earlier version left."""
+        return f"{self._prefix}:taking_over"
+
+    @property
     def families(self) -> str:
         """Set of the names of all families."""
         return f"{self._prefix}:families"
@@ -109,7 +114,7 @@ class QueueKeys:
 
     @property
     def everything(self) -> list[str]:
-        """All of the above but for `about`, `renounced`, batches, and the listed families."""
+        """All of the above but for `about`, `renounced`, `taking_over`, batches and families."""
         named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
         named += [self.hosts, self.blocked, self.families]
         return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]

@@ -77,7 +77,8 @@ def _held() -> list[str]:
 def _environment(address: str) -> dict[str, str]:
     """Leave out what would send the demo's battles elsewhere."""
     ours = {"REDIS_URL": "", "ARCHIVE_URL": "data", "SHOWDOWN_REPLAY_URL": address}
-    return {**os.environ, **ours}  # noqa: TID251 -- passed on, not read
+    given = {**os.environ, **ours}  # noqa: TID251 -- passed on, not read
+    return {name: value for name, value in given.items() if value}
 
 
 def say(text: str) -> None:
