@@ -16,7 +16,9 @@ def comparable(name: str) -> str:
     return to_id(name) or name
 
 
-class _Seat:
+class Seat:
+    """Who sits there, and sat."""
+
     def __init__(self) -> None:
         self.name = ""
         """In force; an empty name only says that who sits here is not in the room."""
@@ -24,22 +26,26 @@ class _Seat:
         """All since the battle began, in their order."""
         self.rating: int | None = None
 
+    def other_names(self) -> list[str]:
+        """Return those that are not in force."""
+        return [name for name in self.names if name != self.name] if len(self.names) > 1 else []
+
 
 class Seats:
     """The seats of a battle, by side; what counts as a name is decided when the battle begins."""
 
     def __init__(self) -> None:
-        self._seats: dict[str, _Seat] = {}
+        self._seats: dict[str, Seat] = {}
         self._has_begun = False
 
     def sit(self, side: str, name: str, rating: int | None) -> None:
         """Take a `|player|` line."""
         if side not in SIDES or not name:
             return
-        seat = self._seats.setdefault(side, _Seat())
+        seat = self._seats.setdefault(side, Seat())
         if self._has_begun:
             self._rename(seat, name)
-        elif comparable(seat.name) != comparable(name):
+        elif seat.rating is not None and comparable(seat.name) != comparable(name):
             # Whoever sat here left the lobby.
             seat.rating = None
         if seat.rating is None and not (self._has_begun and len(seat.names) > 1):
@@ -53,7 +59,7 @@ class Seats:
             for seat in self._seats.values():
                 seat.names = {seat.name: None}
 
-    def _rename(self, seat: _Seat, name: str) -> None:
+    def _rename(self, seat: Seat, name: str) -> None:
         if len(seat.names) < _MOST_NAMES:
             seat.names[name] = None
 
@@ -61,15 +67,8 @@ class Seats:
         """Return the sides somebody plays, in order."""
         return [side for side in SIDES if side in self._seats]
 
-    def name(self, side: str) -> str:
-        return self._seats[side].name
-
-    def other_names(self, side: str) -> list[str]:
-        seat = self._seats[side]
-        return [name for name in seat.names if name != seat.name]
-
-    def rating(self, side: str) -> int | None:
-        return self._seats[side].rating
+    def __getitem__(self, side: str) -> Seat:
+        return self._seats[side]
 
     def side_of(self, name: str) -> str | None:
         """Return whose name it is, or was; None when it is nobody's."""
@@ -87,7 +86,7 @@ class Seats:
 
         Allies are named together, in either order, and a name may itself hold ` & `.
         """
-        pairs = [pair for pair in _ALLIES if self._is_pair(text, pair)]
+        pairs = [pair for pair in _ALLIES if " & " in text and self._is_pair(text, pair)]
         if pairs and are_allied:
             return list(pairs[0])
         if side := self.side_of(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import eq
 from typing import TYPE_CHECKING, NamedTuple
 
 from battles.items import Pokemon
@@ -19,18 +20,18 @@ _HIDDEN = "-*"
 """What a preview shows for the forme of a species whose forme it does not show."""
 _OF_BATTLE = re.compile(r"-(?:Mega(?:-[XYZ])?|Ash|Gmax|Tera|Primal|Ultra|Eternamax|Bond)$")
 """Formes that are taken on in battle only, of those whose species a preview hides."""
-_NOT_OWN = ("Struggle", "Recharge")
+_NOT_OWN = frozenset(("Struggle", "Recharge"))
+_MAX = ("Max ", "G-Max ")
 _CALLED = ("[from] move: Sleep Talk", "[from]Sleep Talk", "[from] lockedmove", "[from]lockedmove")
 """After a move that is the Pokémon's own all the same."""
 
 
 class _Details(NamedTuple):
-    """What `Charizard, L82, M, shiny` says."""
+    """What `Charizard, L82, M, shiny` says, but for the last, which a preview leaves out."""
 
     species: str
     level: int
     gender: str | None
-    is_shiny: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -50,16 +51,16 @@ class Shown:
     has_own_ability: bool = True
 
     def use(self, move: str, about: str) -> None:
-        """Take a move, and what stands behind its name."""
-        moves = self.moves
-        if move in moves or self.is_transformed or move in _NOT_OWN:
+        """Take a move that is not among `moves`, and what stands behind its name."""
+        if self.is_transformed or move in _NOT_OWN or ("Max " in move and move.startswith(_MAX)):
             return
         if "[" in about:
             if "[zeffect]" in about or ("[from]" in about and not _is_own(about)):
                 return
-            move = move.removeprefix("Z-") if "[anim]" in about else move
-        if move not in moves and len(moves) < _MOST_MOVES and not _is_max(move):
-            moves.append(move)
+            if "[anim]" in about and (move := move.removeprefix("Z-")) in self.moves:
+                return
+        if len(self.moves) < _MOST_MOVES:
+            self.moves.append(move)
 
     def hold(self, item: str) -> None:
         """Take that it holds an item, or held it until now."""
@@ -74,10 +75,6 @@ class Shown:
 
 def _is_own(about: str) -> bool:
     return any(called in about for called in _CALLED)
-
-
-def _is_max(move: str) -> bool:
-    return move.startswith(("Max ", "G-Max "))
 
 
 _Known = tuple[bool, bool, int, str | None, str | None]
@@ -105,8 +102,6 @@ class Team:
     """By what they were shown with before they changed."""
     _appearances: dict[str, _Known] = field(default_factory=dict)
     """What was known of who stands there before it came out: Illusion may take the rest back."""
-    _led: set[str] = field(default_factory=set)
-    """Places that somebody stood in."""
     _count: int = 0
 
     def preview(self, details: str) -> None:
@@ -125,23 +120,29 @@ class Team:
 
     def appear(self, place: str, nickname: str, details: str) -> None:
         """Take who comes out: by a switch, or by force."""
-        identity = nickname, _without_tera(details)
+        if ", tera:" in details:
+            details = _without_tera(details)
+        identity = nickname, details
         alike = self._known.get(identity)
-        if alike and not alike[0].place and not alike[0].has_fainted:
-            shown: Shown | None = alike[0]
+        if not alike and not self._former:
+            shown = self._new(identity)
+        elif alike and not alike[0].place and not alike[0].has_fainted:
+            shown = alike[0]
         else:
             shown = self._returning(identity) or self._new(identity)
         if leaving := self.active.pop(place, None):
             leaving.place = ""
-        if shown is None:
-            return
-        facts, moves = shown.facts, shown.moves
-        self._appearances[place] = (facts.brought, facts.lead, len(moves), facts.tera, facts.item)
+        if shown is not None:
+            self._stand(shown, place, identity)
+
+    def _stand(self, shown: Shown, place: str, identity: tuple[str, str]) -> None:
+        facts, count = shown.facts, len(shown.moves)
+        is_lead = place not in self._appearances
+        self._appearances[place] = facts.brought, facts.lead, count, facts.tera, facts.item
         if not facts.brought:
-            facts.brought, facts.nickname = True, nickname
-            facts.shiny = _read(identity[1]).is_shiny
-        if place not in self._led:
-            self._led.add(place)
+            facts.brought, facts.nickname = True, identity[0]
+            facts.shiny = ", shiny" in identity[1]
+        if is_lead:
             facts.lead = True
         shown.has_fainted = shown.is_transformed = False
         if shown.place:
@@ -170,7 +171,8 @@ class Team:
         taken = mask.facts
         brought, lead, moves, tera, item = known
         for move in mask.moves[moves:]:
-            shown.use(move, "")
+            if move not in shown.moves:
+                shown.use(move, "")
         if tera is None:
             shown.facts.tera = taken.tera
         if item is None and taken.item:
@@ -228,22 +230,22 @@ class Team:
             return None
         self._count += 1
         seen = _read(identity[1])
-        facts = self._claim(seen) or self._add(seen)
+        facts = (self._claim(seen) if self._waiting else None) or self._add(seen)
         shown = Shown(facts, identity, facts.moves)
         self._keep(shown, identity)
         return shown
 
     def _add(self, seen: _Details) -> Pokemon:
         pokemon = Pokemon(seen.species, None, seen.level, seen.gender)
-        if not self.has_preview and len(self.listed) < min(
-            self.size or _MOST_POKEMON, _MOST_POKEMON
-        ):
-            self.listed.append(pokemon)
+        if not self.has_preview:
+            count = len(self.listed)
+            if count < _MOST_POKEMON and (not self.size or count < self.size):
+                self.listed.append(pokemon)
         return pokemon
 
     def _claim(self, seen: _Details) -> Pokemon | None:
         """Find whom of the preview this is, and take the forme that it hid."""
-        if not self._waiting or (entry := self._find(seen)) is None:
+        if (entry := self._find(seen)) is None:
             return None
         self._waiting.remove(entry)
         pokemon = entry[0]
@@ -266,12 +268,8 @@ class Team:
         self._count -= 1
         pokemon = shown.facts
         if any(pokemon is listed for listed in self.listed):
-            seen = _Details(pokemon.species, pokemon.level, pokemon.gender, is_shiny=False)
+            seen = _Details(pokemon.species, pokemon.level, pokemon.gender)
             self._waiting.append((pokemon, seen))
-
-
-def _is_same(listed: _Details, seen: _Details) -> bool:
-    return listed[:3] == seen[:3]
 
 
 def _was_hidden(listed: _Details, seen: _Details) -> bool:
@@ -286,11 +284,11 @@ def _is_of_kind(listed: _Details, seen: _Details) -> bool:
     return listed.species.partition("-")[0] == seen.species.partition("-")[0]
 
 
-_FITS: tuple[Callable[[_Details, _Details], bool], ...] = (_is_same, _was_hidden, _is_of_kind)
+_FITS: tuple[Callable[[_Details, _Details], bool], ...] = (eq, _was_hidden, _is_of_kind)
 
 
 def _without_tera(details: str) -> str:
-    return details.partition(", tera:")[0] if ", tera:" in details else details
+    return details.partition(", tera:")[0]
 
 
 @lru_cache(maxsize=4096)
@@ -298,7 +296,7 @@ def _read(details: str) -> _Details:
     species, *parts = details[:_LONGEST].split(", ", _MOST_PARTS)
     level = next((part[1:] for part in parts if part[:1] == "L" and part[1:].isdecimal()), "100")
     gender = next((part for part in parts if part in ("M", "F")), None)
-    return _Details(species, int(level[:3]), gender, "shiny" in parts)
+    return _Details(species, int(level[:3]), gender)
 
 
 _LONGEST = 200

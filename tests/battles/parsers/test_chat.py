@@ -110,6 +110,21 @@ def test_a_log_that_ends_in_chat_ends_in_the_line_before():
     assert without_chat("|win|A\n|c|☆A|gg\nRoll: 5") == "|win|A"
 
 
+@pytest.mark.parametrize(
+    ("log", "silent"),
+    [
+        ("", ""),
+        ("\n", "\n"),
+        ("|c|☆A|hi", ""),
+        ("|c|☆A|hi\n", ""),
+        ("|c|☆A|hi\n\n|win|A\n", "\n|win|A\n"),
+        ("|win|A\n\n|c|☆A|gg", "|win|A\n"),
+    ],
+)
+def test_chat_goes_with_one_line_feed_from_the_beginning_to_the_end(log, silent):
+    assert without_chat(log) == silent
+
+
 lines = st.sampled_from([*CHAT, *NOTICES, "|win|A", "|", "||", "", " ", "\r"]) | st.text()
 
 

@@ -69,6 +69,21 @@ def test_a_tie_ends_a_battle_without_a_winner():
     assert (facts.tie, facts.winner, facts.ended) == (True, None, "normal")
 
 
+@pytest.mark.parametrize(
+    ("ends", "winner", "turns"),
+    [
+        (("|win|A", "|turn|9", "|win|B"), "A", 8),
+        (("|win|A", "|win|A", "|turn|9"), "A", 8),
+        (("|win|A", "|turn|9", "|tie"), "A", 8),
+        (("|tie", "|turn|9", "|win|B"), None, 8),
+    ],
+)
+def test_the_first_of_several_ends_counts(ends, winner, turns):
+    facts = parse_log(log_of("|turn|8", *ends))
+
+    assert (facts.winner, facts.turns) == (winner, turns)
+
+
 def test_what_people_say_neither_wins_nor_ties():
     facts = parse_log(log_of("|c|☆A|that was |win|me right there", "|c|☆A|i want a |tie"))
 

@@ -129,6 +129,8 @@ def test_what_the_battle_shows_of_a_pokemon():
         ("|-item|p1a: X|Air Balloon", "Air Balloon"),
         ("|-item|p1a: X|Choice Scarf|[from] ability: Frisk|[of] p2a: Y", "Choice Scarf"),
         ("|-item|p1a: X|Choice Scarf|[from] move: Trick", None),
+        ("|-heal|p1a: X|1/1|[from] move: Wish|[wisher] Y|[from] item: Leftovers", None),
+        ("|-weather|[from] item: Damp Rock|[of] p1a: X", None),
         ("|-mega|p1a: X|Latios|Latiosite", "Latiosite"),
         ("|-primal|p1a: X|Red Orb", "Red Orb"),
     ],
