@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
+_LOCKED = 120.0
+"""Seconds after which one that died while it took over is no longer waited for."""
 INDEX_VERSION = 2
 """Of the index's keys and rows; whoever meets a later one leaves them alone."""
 
@@ -196,13 +198,23 @@ class BattleIndex:
         """
         if not self._is_earlier():
             return
+        with self.redis.lock(self.keys.taking_over, timeout=_LOCKED, thread_local=False):
+            if self._is_earlier():
+                self._rename_all()
+
+    def _rename_all(self) -> None:
         old = self._earlier_keys
-        months = map(_format_and_month, _texts(self.redis.smembers(old.months)))
-        by_month = [(old.month(*month), self.keys.month(*month)) for month in months]
-        named = zip(old.fixed, self.keys.fixed, strict=True)
-        rename(self.redis, [*named, (old.withdrawn, self.keys.withdrawn), *by_month])
-        # Workers of earlier versions leave it alone from now on.
-        self.redis.set(old.version, INDEX_VERSION)
+        named = list(zip(old.fixed, self.keys.fixed, strict=True))
+        named.append((old.withdrawn, self.keys.withdrawn))
+
+        def pairs(names: set[str]) -> list[tuple[str, str]]:
+            months = map(_format_and_month, names)
+            return [*named, *((old.month(*month), self.keys.month(*month)) for month in months)]
+
+        # Workers of earlier versions that start from now on leave it alone.
+        rename(
+            self.redis, old.months, pairs, lambda pipeline: pipeline.set(old.version, INDEX_VERSION)
+        )
 
     def __len__(self) -> int:
         return int(self.redis.get(self.keys.count) or 0)

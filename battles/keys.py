@@ -78,6 +78,11 @@ class IndexKeys:
         return f"{self._prefix}:{self.part}:recovering"
 
     @property
+    def taking_over(self) -> str:
+        """Lock: held by the worker that takes over what an earlier version left."""
+        return f"{self._prefix}:{self.part}:taking_over"
+
+    @property
     def additions(self) -> str:
         """List, there only while an index is built beside this one: who builds it, then additions.
 

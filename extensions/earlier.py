@@ -7,6 +7,8 @@ together. All steps are safe to repeat, so that a death between two of them cost
 from __future__ import annotations
 
 import logging
+from functools import partial
+from importlib.resources import files
 from typing import TYPE_CHECKING, cast
 
 from redis.cluster import RedisCluster
@@ -14,12 +16,12 @@ from redis.cluster import RedisCluster
 from extensions.hosts import MARGIN, Hosts
 from extensions.inspection import count_hosts
 from extensions.keys import EARLIER_SEEN_BUCKETS, SEEN_BUCKETS, HostKeys, QueueKeys
-from extensions.scripts import Script
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from redis import Redis
+    from redis.client import Pipeline
 
 logger = logging.getLogger(__name__)
 
@@ -30,9 +32,27 @@ _LONGEST_HOLD = 86_400.0
 """Seconds."""
 
 
-def rename(redis: Redis, pairs: Iterable[tuple[str, str]]) -> int:
-    """Give keys their new names, old before new, in one step; return how many had the old one."""
-    return int(Script(redis, "extensions", "adopt")([key for pair in pairs for key in pair], []))
+def rename(
+    redis: Redis,
+    names: str,
+    pairs_of: Callable[[set[str]], Iterable[tuple[str, str]]],
+    mark: Callable[[Pipeline], object],
+) -> None:
+    """Give keys their new names, old before new, and mark that it is done, in one step.
+
+    Some have a name that stands in the set `names`; an earlier worker may add one meanwhile, and
+    then it is begun anew. What such a worker writes afterwards is its own: nobody looks again.
+    """
+    load = files("extensions").joinpath("lua/adopt.lua").read_text(encoding="utf-8")
+
+    def act(pipeline: Pipeline) -> None:
+        found = {name.decode() for name in cast("set[bytes]", pipeline.smembers(names))}
+        keys = [key for pair in pairs_of(found) for key in pair]
+        pipeline.multi()
+        pipeline.eval(load, len(keys), *keys)
+        mark(pipeline)
+
+    redis.transaction(act, names)
 
 
 def take_over(redis: Redis, namespace: str, version: int) -> None:
@@ -47,25 +67,27 @@ def take_over(redis: Redis, namespace: str, version: int) -> None:
     if int(redis.hget(old.about, "version") or 0) >= version:
         return
     with redis.lock(new.taking_over, timeout=_LOCKED, thread_local=False):
-        if redis.exists(*old.lanes) and not int(redis.hget(old.about, "version") or 0) >= version:
+        if int(redis.hget(old.about, "version") or 0) >= version:
+            return
+        if redis.exists(*old.lanes):
             logger.warning("The queue %s is of an earlier version, and is taken over", namespace)
             _hosts(redis)
             _seen(redis, old, new)
             for field, number in count_hosts(redis, old).items():
                 redis.hset(new.hosts, field, number)
-            rename(redis, [*_pairs(old, new), *_families(redis, old, new)])
-        redis.hset(old.about, "version", version)
+        rename(
+            redis,
+            old.families,
+            partial(_pairs, old, new),
+            lambda pipeline: pipeline.hset(old.about, "version", version),
+        )
 
 
-def _pairs(old: QueueKeys, new: QueueKeys) -> list[tuple[str, str]]:
+def _pairs(old: QueueKeys, new: QueueKeys, families: set[str]) -> list[tuple[str, str]]:
     named = [(old.delayed, new.delayed), (old.counts, new.counts), (old.watchers, new.watchers)]
     named += [(old.dead_letters, new.dead_letters), (old.state, new.state)]
+    named += [(old.family(name), new.family(name)) for name in families]
     return [*named, (old.families, new.families), *zip(old.lanes, new.lanes, strict=True)]
-
-
-def _families(redis: Redis, old: QueueKeys, new: QueueKeys) -> list[tuple[str, str]]:
-    names = [name.decode() for name in cast("set[bytes]", redis.smembers(old.families))]
-    return [(old.family(name), new.family(name)) for name in names]
 
 
 def _seen(redis: Redis, old: QueueKeys, new: QueueKeys) -> None:
