@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_LOCKED = 120.0
+_LOCKED = 60.0
 """Seconds after which one that died while it took over is no longer waited for."""
 INDEX_VERSION = 2
 """Of the index's keys and rows; whoever meets a later one leaves them alone."""
@@ -198,7 +198,7 @@ class BattleIndex:
         """
         if not self._is_earlier():
             return
-        with self.redis.lock(self.keys.taking_over, timeout=_LOCKED, thread_local=False):
+        with self.redis.lock(self.keys.taking_over, timeout=_LOCKED, raise_on_release_error=False):
             if self._is_earlier():
                 self._rename_all()
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 64
-_LOCKED = 120.0
+_LOCKED = 60.0
 """Seconds after which one that died while it took over is no longer waited for."""
 _LONGEST_HOLD = 86_400.0
 """Seconds."""
@@ -66,7 +66,7 @@ def take_over(redis: Redis, namespace: str, version: int) -> None:
     old, new = QueueKeys(namespace, is_tagged=False), QueueKeys(namespace)
     if int(redis.hget(old.about, "version") or 0) >= version:
         return
-    with redis.lock(new.taking_over, timeout=_LOCKED, thread_local=False):
+    with redis.lock(new.taking_over, timeout=_LOCKED, raise_on_release_error=False):
         if int(redis.hget(old.about, "version") or 0) >= version:
             return
         if redis.exists(*old.lanes):

@@ -100,6 +100,7 @@ def test_a_new_queue_is_refused_by_earlier_versions(redis):
 @pytest.mark.parametrize("steps", range(14))
 def test_a_death_while_it_is_taken_over_loses_nothing(redis, monkeypatch, steps):
     """Each step is cut off once, and another worker repeats it."""
+    monkeypatch.setattr("extensions.earlier._LOCKED", 0.05)
     execute, left = type(redis).execute_command, iter(range(steps))
 
     def cut_off(self, *words, **options):
