@@ -95,13 +95,13 @@ class Corpus:
         while chunk := list(islice(rows, _AHEAD)):
             found = {battle.id: battle for battle in self.read(chunk)}
             for row in chunk:
-                if row.id in found and _fits(found[row.id], query):
+                if row.id in found and fits(found[row.id], query):
                     yield found[row.id]
 
     def everything(self, query: Query) -> Iterator[Battle]:
         """Yield the battles that fit, in the order in which they are cheapest to read."""
         rows = list(self.index.search(query))
-        return (battle for battle in self.read(rows) if _fits(battle, query))
+        return (battle for battle in self.read(rows) if fits(battle, query))
 
     def read(self, rows: Iterable[Row], *, may_be_empty: bool = False) -> Iterator[Battle]:
         """Read battles, each frame once, in the order in which they are stored.
@@ -355,7 +355,7 @@ def _battle(frame: list[bytes] | SegmentError, line: int, battle_id: str) -> Bat
     return battle
 
 
-def _fits(battle: Battle, query: Query) -> bool:
+def fits(battle: Battle, query: Query) -> bool:
     """Check what the index cannot tell for sure."""
     players = {to_id(player.name) for player in battle.players}
     return (query.formatid in (None, battle.formatid)) and (

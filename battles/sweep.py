@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from bisect import bisect_left
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from battles.corpus import Corpus
+from battles.corpus import Corpus, CorpusError, fits
 from battles.index import Query, fingerprint
 from battles.items import Covered
 from extensions.patience import Patience
+from extensions.storage import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.http import Response
     from scrapy.statscollectors import StatsCollector
+
+
+logger = logging.getLogger(__name__)
 
 
 class SweepMiddleware:
@@ -65,17 +70,26 @@ class SweepMiddleware:
         listed = {fingerprint(battle_id) for battle_id in covered.ids}
         marks = [mark for _, mark in window[first:last] if mark not in listed]
         rows = self._corpus.index.rows_of(marks)
-        # Live battles that nobody saved were never listed, and other sites list other replays.
-        return [
-            battle.id
-            for battle in self._corpus.read(rows)
-            if battle.source == "replay" and urlsplit(battle.url).netloc == host
-        ]
+        # Live battles that nobody saved were never listed, and other sites list other replays. Of a
+        # player the index knows more than what fits.
+        query = Query(covered.format, covered.user)
+        try:
+            return [
+                battle.id
+                for battle in self._corpus.read(rows)
+                if battle.source == "replay"
+                and urlsplit(battle.url).netloc == host
+                and fits(battle, query)
+            ]
+        except (StorageError, CorpusError) as error:
+            logger.warning("What was taken back is looked for in the next sweep: %s", error)
+            return []
 
     def _times(self, covered: Covered) -> list[tuple[int, bytes]]:
         """Return what the archive holds of a sweep's time, read once for all its pages."""
-        name = (covered.format, covered.user, covered.sweep)
-        if self._window[0] != name:
+        name, window = (covered.format, covered.user, covered.sweep), self._window
+        if window[0] != name:
             query = Query(covered.format, covered.user, since=covered.oldest)
-            self._window = (name, self._corpus.index.times(query))
-        return self._window[1]
+            # Another page's thread may put its own there meanwhile.
+            window = self._window = (name, self._corpus.index.times(query))
+        return window[1]

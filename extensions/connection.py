@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from redis import ConnectionPool, Redis
 from redis.backoff import ExponentialBackoff
@@ -22,6 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
+from extensions.cluster import PatientCluster
 from extensions.embedded import EmbeddedRedis
 from extensions.redis_errors import is_read_only, trouble_of
 from extensions.redis_settings import redis_parameters, redis_url
@@ -64,9 +67,12 @@ class _Patience(Retry):
     A server of our own that somebody killed is started again.
     """
 
-    def __init__(self, retries: int, revive: Callable[[], object] | None = None) -> None:
+    def __init__(self, patience: float, revive: Callable[[], object] | None = None) -> None:
+        """Take the seconds for which a command is repeated, and how to start a server of ours."""
         errors = (RedisConnectionError, RedisTimeoutError, ReadOnlyError)
+        retries = _RETRIES + round((patience - 9.0) / 2.0)
         super().__init__(ExponentialBackoff(**_BACKOFF), retries, errors)
+        self._patience = patience
         self._revive = revive
 
     def call_with_retry(
@@ -91,7 +97,18 @@ class _Patience(Retry):
 
         if not args:
             options.setdefault("is_retryable", _is_worth_another_try)
-        return super().call_with_retry(attempt, fail, *args, **options)
+        return super().call_with_retry(attempt, self._until_the_end(fail), *args, **options)
+
+    def _until_the_end(self, fail: Callable[..., Any]) -> Callable[..., None]:
+        """Try no more when the time is over: each try may last, when packets are swallowed."""
+        deadline = time.monotonic() + self._patience
+
+        def failed(error: Exception, *more: int) -> None:
+            fail(error, *more)
+            if time.monotonic() > deadline:
+                raise error
+
+        return failed
 
     def _start_again(self, error: RedisConnectionError) -> None:
         """Start a server of our own; should that fail, say why beside what was wrong before."""
@@ -111,7 +128,8 @@ def _is_worth_another_try(error: Exception) -> bool:
 def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
     """Connect to the Redis that the settings name, or start one of our own.
 
-    Every call on it is repeated while Redis is away, for as many seconds as the patience lasts.
+    Every call on it is repeated while Redis is away, for as many seconds as the patience lasts; the
+    last try may take another `socket_timeout` (30 s).
 
     Settings:
         REDIS_URL (unset): `redis://`, `rediss://` or `unix://`. Unset: a server of our own.
@@ -133,7 +151,7 @@ def connect(settings: BaseSettings, *, patience: float = 9.0) -> Redis:
         revive = _starter(settings.get("EMBEDDED_REDIS_DIR", ".scrapy/redis"))
         url = revive()
     parameters = {
-        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0), revive),
+        "retry": _Patience(patience, revive),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **redis_parameters(settings),
@@ -157,20 +175,34 @@ def _connect_to_cluster(settings: BaseSettings, patience: float) -> Redis:
     if not url or url.startswith("unix:"):
         raise ValueError("REDIS_CLUSTER is set: give the address of a node of it as REDIS_URL")
     parameters = {
-        "retry": _Patience(_RETRIES + round((patience - 9.0) / 2.0)),
         "socket_connect_timeout": 10.0,
         "socket_timeout": 30.0,
         **redis_parameters(settings),
+        # Also when the address says otherwise: all that reads here wants bytes.
+        "decode_responses": False,
+        "encoding": "utf-8",
     }
     try:
-        cluster = RedisCluster.from_url(url, **parameters)
+        cluster = cast(
+            "PatientCluster", PatientCluster.from_url(_without_decoding(url), **parameters)
+        )
     except RedisClusterException as error:
         said = str(error).strip().splitlines()[0]
         raise UnreachableError(f"The cluster at REDIS_URL cannot be used: {said}") from None
+    except TypeError as error:
+        raise ValueError(f"REDIS_URL or REDIS_PARAMS: {error}") from None
     except ValueError:
         raise ValueError(_NO_URL) from None
+    cluster.patience = patience
     # To all who use it here, it does what a client of one server does.
     return cast("Redis", cluster)
+
+
+def _without_decoding(url: str) -> str:
+    parts = urlsplit(url)
+    ours = ("decode_responses", "encoding")
+    kept = [pair for pair in parse_qsl(parts.query) if pair[0] not in ours]
+    return urlunsplit(parts._replace(query=urlencode(kept)))
 
 
 def identity(settings: BaseSettings) -> str:

@@ -73,7 +73,11 @@ def take_over(redis: Redis, namespace: str, version: int) -> None:
             logger.warning("The queue %s is of an earlier version, and is taken over", namespace)
             _hosts(redis)
             _seen(redis, old, new)
-            for field, number in count_hosts(redis, old).items():
+            counts = count_hosts(redis, old)
+            if redis.type(new.hosts) == b"set":
+                # Whose names had a tag already has them still.
+                redis.unlink(new.hosts)
+            for field, number in counts.items():
                 redis.hset(new.hosts, field, number)
         rename(
             redis,
@@ -92,23 +96,34 @@ def _pairs(old: QueueKeys, new: QueueKeys, families: set[str]) -> list[tuple[str
 
 def _seen(redis: Redis, old: QueueKeys, new: QueueKeys) -> None:
     """Spread what was seen over more buckets."""
-    for first in range(0, EARLIER_SEEN_BUCKETS, _AT_ONCE):
-        buckets = [old.seen(bucket) for bucket in range(first, first + _AT_ONCE)]
-        with redis.pipeline(transaction=False) as pipeline:
-            for bucket in buckets:
-                pipeline.smembers(bucket)
-            marks = [mark for found in pipeline.execute() for mark in found]
+    firsts = range(0, EARLIER_SEEN_BUCKETS, _AT_ONCE)
+    chunks = ([old.seen(first + n) for n in range(_AT_ONCE)] for first in firsts)
+    found = ((buckets, _marks(redis, buckets)) for buckets in chunks)
+    # Under the same names, all is read before any of it is written, and what is left where it does
+    # not belong any more does no harm.
+    for buckets, marks in found if old.lanes != new.lanes else list(found):
         with redis.pipeline(transaction=True) as pipeline:
+            if old.lanes != new.lanes:
+                pipeline.unlink(*buckets)
             for mark in marks:
                 # The first four bytes of the fingerprint, as `Seen` has it.
                 number = (int(mark) >> 32) % 2**32 % SEEN_BUCKETS
                 pipeline.sadd(new.seen(number), mark)
-            pipeline.unlink(*buckets)
             pipeline.execute()
 
 
+def _marks(redis: Redis, buckets: list[str]) -> list[bytes]:
+    with redis.pipeline(transaction=False) as pipeline:
+        for bucket in buckets:
+            pipeline.smembers(bucket)
+        return [mark for found in pipeline.execute() for mark in found]
+
+
 def _hosts(redis: Redis) -> None:
-    """Take over how fast hosts may be asked, and how long they want to be left alone."""
+    """Take over how fast hosts may be asked, and how long they want to be left alone.
+
+    It is copied: earlier workers, also of other spiders, go on heeding what they know.
+    """
     old, hosts = HostKeys(is_tagged=False), Hosts(redis, HostKeys().namespace)
     seconds, micros = redis.time()
     now = seconds + micros / 1e6
@@ -120,9 +135,8 @@ def _hosts(redis: Redis) -> None:
     for name in cast("set[bytes]", redis.smembers(old.hosts)):
         host = name.decode()
         rate, delay = redis.hmget(old.host(host), ["rate", "crawl_delay"])
-        if rate is not None:
+        known = redis.hmget(hosts.keys.host(host), ["rate", "crawl_delay"])
+        if rate is not None and known[0] is None:
             hosts.set_rate(host, float(rate) / MARGIN)
-        if delay is not None:
+        if delay is not None and known[1] is None:
             hosts.set_crawl_delay(host, float(delay))
-        redis.unlink(old.host(host), old.flight(host))
-    redis.unlink(old.gates, old.hosts)

@@ -184,11 +184,9 @@ class Exchange:
         """Why nothing new is handed to the engine; leases are kept meanwhile."""
         self._told = ""
         """What the others were told of this."""
-        self._queue = queue
+        self._queue, self._engine, self._clock = queue, engine, clock
         self._renew_every = lease / 3
         self._prefetch = prefetch
-        self._engine = engine
-        self._clock = clock
         self._outbox = _Outbox()
         self._unbegun: list[Leased] = []
         self._epoch = ""
@@ -197,7 +195,8 @@ class Exchange:
         self._evictions = _Evictions()
         self._renewed_at = self._looked_at = self._reclaimed_at = self._watched_at = 0.0
         self._handed: deque[float] = deque(maxlen=prefetch)
-        self._health, self._is_leaving = RedisHealth(engine, clock=clock), False
+        self._health = RedisHealth(engine, clock=clock)
+        self._is_leaving = self._gives_back = False
 
     def start(self) -> None:
         self._epoch = self._queue.epoch
@@ -220,6 +219,7 @@ class Exchange:
 
     def give_back(self) -> None:
         """Have others take what was leased and not begun."""
+        self._gives_back = True
         self._unbegun += self.inbox
         self.inbox.clear()
         self._news.set()
@@ -398,6 +398,11 @@ class Exchange:
         if reply.lost:
             self.inbox = deque(leased for leased in self.inbox if leased not in reply.lost)
             self._engine.lost_leases(reply.lost)
+        if self._gives_back and self.blocked:
+            # It was on its way when this worker began to pause.
+            self._unbegun += reply.leased
+            reply.leased = []
+        self._gives_back = self._gives_back and bool(self.blocked)
         # What finds more comes before what was leased earlier: a page that waits behind downloads
         # finds new ones only when they are done, and then the site's limit is not used.
         self.inbox = deque(sorted((*self.inbox, *reply.leased), key=attrgetter("lane")))

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,7 +63,8 @@ class Listener:
         while not self._ended.is_set():
             try:
                 self._listen(loop)
-            except (RedisError, OSError) as error:
+            except (RedisError, RedisClusterException, OSError) as error:
+                # The latter is no `RedisError`, and says that no node of a cluster answers.
                 self._complain(loop, error)
                 self._ended.wait(_AGAIN)
             except RuntimeError:

@@ -139,8 +139,7 @@ class Throttle:
         self.on_failure: Callable[[Exception], object] = lambda _error: None
         """Told what Redis answered when it did not do what was asked."""
         self._limits = limits
-        self._hold = hold
-        self._longest = longest
+        self._hold, self._longest = hold, longest
         self._user_agent = user_agent
         self._clock = clock
         self._gates: dict[str, _Gate] = {}
@@ -148,6 +147,8 @@ class Throttle:
         """Hosts that this worker leaves to the others: until when, on the local clock, and why."""
         self._changed: set[str] = set()
         """Hosts whose limit is not only in the settings."""
+        self._untold: dict[str, str] = {}
+        """Hosts that asked to be left alone while Redis was away, and what they said."""
         self._done = _Numbers()
         """Of turns that are over, to give back with the next question."""
         self._confirming: set[asyncio.Task[None]] = set()
@@ -253,7 +254,9 @@ class Throttle:
 
     def pause(self, host: str, reason: str, seconds: float = inf) -> None:
         """Send nothing to a host from here, until `resume`; what was to be sent goes to others."""
-        self._paused[host] = (self._clock() + seconds, reason)
+        until = self._clock() + seconds
+        if host not in self._paused or until > self._paused[host][0]:
+            self._paused[host] = (until, reason)
 
     def resume(self, host: str) -> None:
         """Send again what `pause` kept back."""
@@ -277,6 +280,8 @@ class Throttle:
         )
         if held is not None:
             self.close_gate(host, held)
+        else:
+            self._untold[host] = reason
 
     def hear(self, news: Any) -> None:  # noqa: ANN401 -- whatever came over the channel
         """Take note of what any worker says that it learned; Redis is looked at afterwards.
@@ -312,7 +317,8 @@ class Throttle:
         self._flushing = None
 
     def _learn(self) -> Callable[[], None]:
-        """Run in a thread: read what was told before this worker listened."""
+        """Run in a thread: tell what could not be told, and read what others told meanwhile."""
+        self._tell_late()
         asked_at = self._clock()
         gates, changed = self.hosts.gates(), self.hosts.changed()
 
@@ -329,6 +335,13 @@ class Throttle:
                     self._gates[host] = _Gate(self._clock() + seconds, asked_at)
 
         return heed
+
+    def _tell_late(self) -> None:
+        for host, reason in list(self._untold.items()):
+            left = self._held(host)
+            if left > 0:
+                self.hosts.hold(host, reason, asked=left, default=left, longest=_LONGEST_HOLD)
+            del self._untold[host]
 
     def _held(self, host: str) -> float:
         gate = self._gates.get(host)

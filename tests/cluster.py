@@ -68,6 +68,11 @@ class Cluster:
         self.nodes[position] = self._run(position)
         self.until_whole()
 
+    def restart_all(self) -> None:
+        """Start all nodes again over their data."""
+        self.nodes = [self._run(position) for position in range(NODES)]
+        self.until_whole()
+
     def stop(self) -> None:
         for node in self.nodes:
             node.kill()

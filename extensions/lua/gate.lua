@@ -10,20 +10,25 @@ local function close_gate(host, now, till)
   redis.call("HSET", KEYS[1], host, string.format("%.0f %.0f", till, till - now))
 end
 
--- Until when a gate is closed, or nil. None is closed for longer than somebody asked for: where it
--- seems to be, the clock was set back.
-local function gate_of(host, now)
-  local text = redis.call("HGET", KEYS[1], host)
+-- A field of a hash that holds until when something lasts, and for how long; or nil. Nothing lasts
+-- for longer than somebody asked for: where it seems to, the clock was set back.
+local function lasts_until(key, field, now)
+  local text = redis.call("HGET", key, field)
   if not text then return nil end
   local till, span = text:match("^(%d+) (%d+)$")
   if not till then
-    redis.call("HDEL", KEYS[1], host)
+    redis.call("HDEL", key, field)
     return nil
   end
   till, span = tonumber(till), tonumber(span)
   if till > now + span then
     till = now + span
-    close_gate(host, now, till)
+    redis.call("HSET", key, field, string.format("%.0f %.0f", till, span))
   end
   return till
+end
+
+-- Until when a gate is closed, or nil.
+local function gate_of(host, now)
+  return lasts_until(KEYS[1], host, now)
 end

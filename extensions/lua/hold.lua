@@ -22,6 +22,7 @@ end
 local wished = now + math.min(asked, tonumber(ARGV[6]))
 local till = math.max(gate, wished)
 close_gate(ARGV[2], now, till)
-redis.call("HSET", KEYS[2], "reason", ARGV[3], "wished", string.format("%.0f", wished))
+redis.call("HSET", KEYS[2], "reason", ARGV[3],
+  "wished", string.format("%.0f %.0f", wished, wished - now))
 redis.call("PUBLISH", ARGV[7], cjson.encode({ ARGV[2], till - now }))
 return { now, till - now }

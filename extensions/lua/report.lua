@@ -37,7 +37,7 @@ end
 
 local function close()
   -- Somebody may have been asked to stay away while the probe was on its way.
-  local wished = tonumber(redis.call("HGET", KEYS[2], "wished") or 0)
+  local wished = lasts_until(KEYS[2], "wished", now) or 0
   redis.call("HDEL", KEYS[1], ARGV[2])
   redis.call("HDEL", KEYS[2], "breaker", "trips", "calls")
   if wished > now then
@@ -53,7 +53,8 @@ if breaker then
   -- Only the probe decides: what else comes back was sent before.
   if breaker ~= "half-open" or ARGV[8] ~= "1" then return answer(gate, "") end
   if failures > 0 then
-    gate = 0
+    -- The gate was the probe's. What the host asked for meanwhile counts.
+    gate = lasts_until(KEYS[2], "wished", now) or 0
     return trip()
   end
   if successes == 0 then return answer(gate, "") end

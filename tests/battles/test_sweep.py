@@ -11,6 +11,7 @@ from scrapy.utils.test import get_crawler
 
 from battles.items import Covered
 from battles.sweep import SweepMiddleware
+from extensions.storage import StorageError
 
 HOST = "https://example.com"
 
@@ -61,6 +62,28 @@ def covered(kept, listed, **changes) -> Covered:
 
 def test_what_is_archived_and_not_listed_is_looked_at(middleware, kept):
     assert checked(middleware, covered(kept, kept[:1])) == names(kept[1:])
+
+
+def test_of_a_player_only_what_fits_is_looked_at(middleware, archive, battles):
+    [first, *_] = battles
+    kept = [
+        replace(first, id=f"{name}-1", formatid=name, uploaded=1000)
+        for name in ("gen1ou", "gen2ou")
+    ]
+    archive.keep(kept)
+    player = first.players[0].name
+
+    assert checked(middleware, covered(kept, [], format="gen1ou", user=player)) == names(kept[:1])
+
+
+def test_a_store_that_is_away_is_left_to_the_next_sweep(middleware, kept, monkeypatch, caplog):
+    def away(_rows):
+        raise StorageError("the bucket is away")
+
+    monkeypatch.setattr(middleware._corpus, "read", away)
+
+    assert checked(middleware, covered(kept, [])) == set()
+    assert "looked for in the next sweep: the bucket is away" in caplog.text
 
 
 def test_what_is_listed_is_left_alone(middleware, kept):

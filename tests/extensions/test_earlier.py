@@ -15,12 +15,19 @@ from extensions.queue import VERSION, Add, Done, RequestQueue
 from tests.battles.test_keys import ENTRY
 
 OLD, NEW = QueueKeys("test:queue", is_tagged=False), QueueKeys("test:queue")
+TAGGED = "{mine}:queue"
+"""A namespace whose names stay as they were."""
 MARKS = [-(2**63), -1, 0, 1, 2**63 - 1, 0x0102030405060708, -0x0102030405060708]
 
 
 @pytest.fixture
 def earlier(redis):
     """What workers of the first version leave that were killed in the middle of a crawl."""
+    leave(redis, OLD)
+
+
+def leave(redis, OLD: QueueKeys) -> None:  # noqa: N803 -- as everywhere here
+    redis.sadd(OLD.hosts, "a", "b")
     redis.hset(OLD.about, mapping={"version": 1, "epoch": "theirs"})
     for lane in OLD.lanes:
         redis.xgroup_create(lane, GROUP, "0", mkstream=True)
@@ -88,6 +95,31 @@ def test_an_earlier_version_refuses_the_queue_from_then_on_and_what_it_does_is_u
 
     assert redis.hget(OLD.about, "version") == str(VERSION).encode()
     assert queue.status().left == 2
+
+
+def test_a_queue_whose_names_had_a_tag_already_is_taken_over(redis):
+    leave(redis, QueueKeys(TAGGED, is_tagged=False))
+
+    queue = RequestQueue(redis, TAGGED, worker="new")
+    queue.open()
+    adds = []
+    for mark in MARKS:
+        bucket = int.from_bytes(mark.to_bytes(8, signed=True)[:4]) % SEEN_BUCKETS
+        adds.append(Add(2, {"url": "http://a/"}, (bucket, str(mark))))
+
+    assert queue.status().left == 2
+    assert hosts(redis, TAGGED) == {"a": {"queued": 1, "leased": 1}, "b": {"delayed": 1}}
+    assert queue.commit(adds) == [False] * len(MARKS)
+    assert redis.hget(QueueKeys(TAGGED).about, "version") == str(VERSION).encode()
+
+
+@pytest.mark.usefixtures("earlier")
+def test_earlier_workers_of_other_spiders_go_on_heeding_what_they_know(redis):
+    RequestQueue(redis, "test:queue", worker="new").open()
+
+    names = HostKeys(is_tagged=False)
+    assert redis.hexists(names.gates, "a")
+    assert redis.hget(names.host("a"), "crawl_delay") == b"1.5"
 
 
 def test_a_new_queue_is_refused_by_earlier_versions(redis):

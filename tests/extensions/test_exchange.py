@@ -9,7 +9,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ResponseError
 
-from extensions.exchange import Exchange
+from extensions.exchange import Exchange, _Reply
 from extensions.keys import LANES
 from extensions.queue import Add, Done, Leased, Operation, State, Status
 from tests.conftest import Clock
@@ -710,6 +710,25 @@ def test_what_was_left_is_still_so_when_a_watcher_came(run):
         assert rig.exchange.left == 0
 
     run(scene)
+
+
+def test_what_comes_while_a_worker_gives_back_goes_back_too(run):
+    async def scene(rig):
+        rig.queue.waiting.extend(entries(2))
+        await until(lambda: rig.exchange.inbox)
+        rig.exchange.blocked = "no network"
+        rig.exchange.give_back()
+        # As a lease brings it that was on its way.
+        rig.exchange._receive(_Reply(leased=[entry("9")]), is_idle=False)
+        await until(lambda: len(rig.queue.given_back) == 3)
+        assert not rig.exchange.inbox
+        rig.exchange.blocked = ""
+        rig.queue.waiting.append(entry("10"))
+        await until(lambda: rig.exchange.inbox)
+
+    rig = run(scene)
+
+    assert rig.queue.given_back[:3] == ["0", "1", "9"]
 
 
 def test_a_leaving_worker_commits_what_is_finished_and_gives_back_what_was_not_begun(run):

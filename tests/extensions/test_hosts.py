@@ -666,6 +666,23 @@ def test_what_was_asked_for_while_the_probe_was_on_its_way_is_kept(probed):
     assert (breaker(probed), ask(probed).held) == ("closed", pytest.approx(500.0))
 
 
+def test_a_probe_that_fails_shortens_no_hold_that_was_asked_for(probed):
+    hold(probed, 500.0)
+
+    assert probed.report(HOST, FEW, failures=1, is_probe=True).held == pytest.approx(500.0)
+
+
+def test_a_hold_that_is_long_over_comes_back_with_no_clock_that_is_set_back(hosts, clock):
+    hold(hosts, 1.0)
+    clock.now += 600.0
+    clock.now -= 3600.0
+    fail(hosts, 3)
+    clock.now += 60.0
+    ask(hosts)
+
+    assert hosts.report(HOST, FEW, successes=1, is_probe=True).held <= 1.0
+
+
 def test_a_probe_that_is_refused_is_followed_by_another_when_the_host_says_so(probed, clock):
     hold(probed, 5.0, is_probe=True)
     clock.now += 5.1

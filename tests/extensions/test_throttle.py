@@ -549,6 +549,29 @@ def test_a_worker_that_pauses_sends_nothing_until_it_resumes(throttle):
     assert passed.host == asyncio.run(throttle.turn(URL)).host == HOST
 
 
+def test_a_short_pause_does_not_end_a_long_one(throttle, clock):
+    throttle.pause(HOST, "no network")
+    throttle.pause(HOST, "a moment", 2.0)
+    clock.now += 3.0
+
+    assert throttle.held(URL) == 0.0
+
+
+def test_a_hold_that_redis_could_not_be_told_of_is_told_when_it_is_back(
+    throttle, hosts, away, clock
+):
+    redis, throttle.hosts._redis = throttle.hosts._redis, away
+    script, throttle.hosts._hold = throttle.hosts._hold, Hosts(away, KEYS.namespace)._hold
+    asyncio.run(throttle.hold(HOST, "HTTP 429", 600.0))
+    throttle.hosts._redis, throttle.hosts._hold = redis, script
+    clock.now += 100.0
+
+    throttle._learn()()
+
+    assert throttle.held(URL) == pytest.approx(500.0)
+    assert hosts.gates() == {HOST: pytest.approx(500.0)}
+
+
 def test_a_pause_of_some_seconds_ends_by_itself(throttle, clock):
     throttle.pause(HOST, "a moment", 2.0)
     left = throttle.held(URL)

@@ -15,7 +15,7 @@ from extensions.connection import UnreachableError, check, check_memory, connect
 from extensions.hosts import Hosts, Limit, Policy
 from extensions.queue import RequestQueue
 from tests.cluster import programs, running_cluster
-from tests.integration.fleet import public_ids, tail
+from tests.integration.fleet import PATIENCE, public_ids, tail
 
 PROGRAMS = programs()
 
@@ -68,6 +68,23 @@ def test_a_node_that_is_killed_and_comes_back_is_a_pause(fleet, cluster, client)
     assert sorted(row.id for row in index.search(Query())) == sorted(public_ids(battles=400))
     status = RequestQueue(client, "replays:queue").status()
     assert (status.left, status.imbalance()) == (0, 0), tail(workers[0])
+
+
+def test_a_cluster_of_which_no_node_answers_is_a_pause(fleet, cluster, client):
+    fleet.settings = {"CONCURRENT_REQUESTS": "2"}
+    worker = fleet.start()
+    index = BattleIndex(client)
+    while len(index) < 20:
+        time.sleep(0.05)
+    cluster.stop()
+    time.sleep(5.0)
+    cluster.restart_all()
+
+    assert worker.wait(PATIENCE) == 0, tail(worker)
+    log = worker.log.read_text()
+    assert "Traceback" not in log
+    assert sorted(row.id for row in index.search(Query())) == sorted(public_ids(battles=400))
+    assert RequestQueue(client, "replays:queue").status().dead_letters == 0
 
 
 def test_a_rebuilt_index_takes_the_place_of_the_old_one(fleet, client):
