@@ -12,6 +12,7 @@ from itertools import count
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import Redis
 
 from extensions.hosts import MARGIN, Grant, Hosts, Limit, Policy, Verdict, database_of, host_of
 from extensions.keys import HostKeys
@@ -894,3 +895,18 @@ def test_refusals_that_change_nothing_are_told_to_nobody(hosts, news):
 )
 def test_a_limit_is_for_name_and_port(url, host):
     assert host_of(url) == host
+
+
+def test_another_database_of_the_server_hears_nothing(redis, hosts, news):
+    kwargs = redis.connection_pool.connection_kwargs
+    elsewhere = Redis(unix_socket_path=kwargs["path"], db=9) if "path" in kwargs else None
+    if elsewhere is None:
+        elsewhere = Redis(host=kwargs["host"], port=kwargs["port"], db=9)
+    others = Hosts(elsewhere, "test")
+
+    others.set_rate(HOST, 1.0)
+    others.report(HOST, Policy(errors=1), failures=1)
+    elsewhere.flushdb()
+
+    assert others.news != hosts.news
+    assert news() == []
