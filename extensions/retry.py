@@ -18,6 +18,7 @@ from scrapy.settings import BaseSettings
 
 from extensions.addresses import one_line
 from extensions.dead_letters import Failure
+from extensions.keys import lane_of
 from extensions.throttle import HeldError, Throttle
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _ROBOTS = "robots.txt"
 """What robots.txt forbids is not gone: it may be a moment's mistake of the site's."""
 _PUT_OFF_MAX = 60.0
 """Seconds after which what was put off asks again."""
+_SOONER = 0.1
+"""Part of its time that the first retry of what finds more waits: all that follows waits for it."""
 _DOUBLINGS = 60
 """The time has long stopped doubling by then, and higher powers are too large for a float."""
 
@@ -43,7 +46,8 @@ class RetryMiddleware(retry.RetryMiddleware):
         RETRY_TIMES, RETRY_HTTP_CODES, RETRY_EXCEPTIONS: as in Scrapy.
         RETRY_ENABLED (True): off, nothing is tried again; what fails is a dead letter at once.
         RETRY_BACKOFF (1.0): the most seconds before the first retry; twice that before the second,
-            and so on. The actual time is drawn evenly from zero to that.
+            and so on. The actual time is drawn evenly from zero to that. For discovery, the first
+            time is a tenth of that.
         RETRY_BACKOFF_MAX (300.0): where doubling stops, in seconds.
     """
 
@@ -127,7 +131,9 @@ def retry_later(
         give_up_log_level=logging.DEBUG,
     )
     if again is not None:
-        again.meta["delay"] = _backoff(again.meta["retry_times"], spider.settings)
+        delay = _backoff(again.meta["retry_times"], spider.settings)
+        is_hiccup = again.meta["retry_times"] == 1 and lane_of(request.priority) == 1
+        again.meta["delay"] = delay * _SOONER if is_hiccup else delay
     else:
         give_up(request, reason, response)
     return again

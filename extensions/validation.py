@@ -430,7 +430,7 @@ ROWS = (
         number(),
         1.0,
         "s",
-        "the most before the first retry; doubles each time",
+        "the most before the first retry, a tenth of it for discovery; doubles each time",
         "retry",
     ),
     Row(

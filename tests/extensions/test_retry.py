@@ -97,6 +97,16 @@ def test_the_time_to_wait_follows_the_settings(middleware_of, drawn, settings, m
     assert drawn == [(0.0, most)]
 
 
+@pytest.mark.parametrize(("priority", "tries", "delay"), [(10, 0, 0.1), (10, 1, 2.0), (0, 0, 1.0)])
+def test_the_first_retry_of_what_finds_more_comes_soon(middleware, drawn, priority, tries, delay):
+    request = leased_request(retry_times=tries).replace(priority=priority)
+
+    again = middleware.process_response(request, reply(request, 503))
+
+    assert len(drawn) == 1
+    assert again.meta["delay"] == pytest.approx(delay)
+
+
 def test_the_drawn_time_lies_within_its_bounds(middleware):
     requests = [leased_request(retry_times=1) for _ in range(200)]
 
