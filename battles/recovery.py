@@ -69,10 +69,17 @@ class SpoolRecovery:
         self._tell_of_others()
 
     def _adopt(self) -> None:
-        """Take in what workers of earlier versions left, if the index knows it."""
+        """Take in what the index knows, and no other crawl can.
+
+        That is what workers of earlier versions left, and what belongs to a folder that is not
+        there any more: it was moved, and this is where it is now.
+        """
         root, folder = spool_root(self._settings), spool_folder(self._settings)
         try:
-            others = self._spool.adopt(root, lambda key: not any(self._index.lacks([key])))
+            for left in left_by_others(self._settings):
+                if left.is_orphaned:
+                    self._spool.adopt(left.folder, self._knows)
+            others = self._spool.adopt(root, self._knows)
         except OSError as error:
             logger.warning("What lies in %s itself is left alone: %s", root, error)
             return
@@ -82,6 +89,9 @@ class SpoolRecovery:
                 "move them to %s if they belong to this archive",
                 *(len(others), root, folder),
             )
+
+    def _knows(self, key: str) -> bool:
+        return not any(self._index.lacks([key]))
 
     def _tell_of_others(self) -> None:
         for left in left_by_others(self._settings):

@@ -30,6 +30,11 @@ class Left:
     archive: str
     index: str
 
+    @property
+    def is_orphaned(self) -> bool:
+        """Whether its archive is a folder that is not there any more."""
+        return "://" not in self.archive and not Path(self.archive).exists()
+
 
 def spool_folder(settings: BaseSettings) -> Path:
     """Return where the segments of an archive and its index lie until they are stored.

@@ -149,3 +149,23 @@ def test_what_a_killed_crawl_left_is_not_brought_into_another_archive(fleet_of):
     assert held <= 1
     assert fleet.stored() == sorted(public_ids(battles=200))
     assert fleet.spooled("*") == []
+
+
+def test_what_a_killed_crawl_left_is_found_when_its_folder_is_moved(fleet_of, tmp_path):
+    before = tmp_path / "before"
+    before.mkdir()
+    fleet = fleet_of("--latency", "0.05", "--battles", "120", SEGMENT_RECORDS="1000")
+    fleet.places = {"ARCHIVE_URL": str(before / "data")}
+    fleet.settings |= {"SPOOL_DIR": str(before / "spool")}
+    worker = fleet.start()
+    while len(BattleIndex(fleet.client())) < 30:
+        time.sleep(0.05)
+    fleet.kill(worker)
+    after = before.rename(tmp_path / "after")
+
+    fleet.places = {"ARCHIVE_URL": str(after / "data")}
+    fleet.settings |= {"SPOOL_DIR": str(after / "spool")}
+    log = fleet.crawl()
+
+    assert "'spool/segments_recovered': 1" in log
+    assert sorted(fleet.exported()) == sorted(public_ids(battles=120))
