@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
 _FIELDS = "{asctime}{levelname}{name}{message}"
+_SCRAPYS = ("crawler", "item", "spider")
 
 
 class JsonLogs:
@@ -34,7 +35,9 @@ class JsonLogs:
                 style="{",
                 rename_fields={"asctime": "time", "levelname": "level", "name": "logger"},
                 # Scrapy attaches its own objects to records; they say nothing elsewhere.
-                reserved_attrs=[*logging.makeLogRecord({}).__dict__, "spider", "crawler"],
+                reserved_attrs=[*logging.makeLogRecord({}).__dict__, *_SCRAPYS],
+                # The formatter's own would copy what a dataclass holds, and not all can be copied.
+                json_default=str,
             )
         )
         logging.root.setLevel(level)

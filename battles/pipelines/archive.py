@@ -8,8 +8,9 @@ import socket
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from battles.items import Battle
 from battles.records import encode
 from battles.spools import spool_folder, waits_for_store, write_note
 from extensions.batch import Batcher
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
 
-    from battles.items import Battle
     from extensions.segments import Location
 
 _BUCKET_AGE = 30.0
@@ -68,7 +68,7 @@ def spool_from_settings(settings: BaseSettings) -> Spool:
 
 
 class ArchivePipeline:
-    """Returns an item when its bytes are durable: in the store, or on the disk of this machine.
+    """Returns a battle when its bytes are durable: in the store, or on the disk of this machine.
 
     A store that is away is tried again, and meanwhile segments wait in the spool; when that is
     full, nothing new is begun until the store is back. The same goes for a disk that is full: what
@@ -113,7 +113,10 @@ class ArchivePipeline:
         crawler.signals.connect(pipeline.leave, leaving)
         return pipeline
 
-    async def process_item(self, item: Battle) -> Archived:
+    async def process_item(self, item: Any) -> Any:  # noqa: ANN401 -- a spider of somebody's
+        return await self._archive(item) if isinstance(item, Battle) else item
+
+    async def _archive(self, item: Battle) -> Archived:
         location = await self._write(item)
         self._shipping.committed(location.segment)
         if self._waits:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from battles.index import BattleIndex, Entry
+from battles.pipelines.archive import Archived
 from extensions.batch import Batcher
 from extensions.patience import Patience
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from scrapy.crawler import Crawler
 
     from battles.items import Battle
-    from battles.pipelines.archive import Archived
 
 _AT_ONCE = 100
 """Battles told to Redis in one round trip."""
@@ -39,7 +39,10 @@ class IndexPipeline:
         # Not earlier: the scheduler has opened the queue by now, and taken over an earlier one.
         self._index.claim()
 
-    async def process_item(self, item: Archived) -> Battle:
+    async def process_item(self, item: Any) -> Any:  # noqa: ANN401 -- a spider of somebody's
+        return await self._keep(item) if isinstance(item, Archived) else item
+
+    async def _keep(self, item: Archived) -> Battle:
         await self._patience.until_taken(partial(self._batch.submit, item))
         item.battle.is_durable = True
         return item.battle

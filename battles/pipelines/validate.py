@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from scrapy.exceptions import DropItem
 
@@ -20,7 +20,7 @@ _BROKEN = ("unreadable", "other_id")
 
 
 class ValidatePipeline:
-    """Counts what it drops as `validate/dropped/REASON`.
+    """Counts what it drops as `validate/dropped/REASON`; an item that is no battle goes on.
 
     Settings:
         KEEP_CHAT (False): keep what people said during the battle.
@@ -43,9 +43,12 @@ class ValidatePipeline:
             keep_unfinished=crawler.settings.getbool("KEEP_UNFINISHED"),
         )
 
-    async def process_item(self, item: Battle | Unreadable) -> Battle:
+    async def process_item(self, item: Any) -> Any:  # noqa: ANN401 -- a spider of somebody's
         if isinstance(item, Unreadable):
             raise self._drop("unreadable", item.asked, item.reason)
+        return self._checked(item) if isinstance(item, Battle) else item
+
+    def _checked(self, item: Battle) -> Battle:
         if (flaw := _flaw(item)) and not (flaw[0] == "no_end" and self._keep_unfinished):
             raise self._drop(flaw[0], item.asked, flaw[1])
         if item.has_chat and not self._keep_chat:

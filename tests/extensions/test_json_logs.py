@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import pytest
 from scrapy import Spider
@@ -68,6 +70,29 @@ def test_what_scrapy_attaches_is_left_out_and_the_rest_stays(output):
 
     [record] = logged(output)
     assert set(record) == {"time", "level", "logger", "message", "host"}
+
+
+@dataclass
+class Guarded:
+    """What cannot be copied, as a battle whose request is leased."""
+
+    lock: Lock = field(default_factory=Lock)
+
+    def __str__(self) -> str:
+        return "guarded"
+
+
+@pytest.mark.usefixtures("_installed")
+def test_an_item_that_cannot_be_copied_costs_no_line(output):
+    item = Guarded()
+    arguments = {"src": "a page", "item": item}
+    extra = {"spider": Spider("test"), "item": item, "place": item}
+    logging.getLogger("test").warning("Scraped from %(src)s: %(item)s", arguments, extra=extra)
+
+    [record] = logged(output)
+    assert record["message"] == "Scraped from a page: guarded"
+    assert record["place"] == "guarded"
+    assert "item" not in record
 
 
 @pytest.mark.usefixtures("_installed")

@@ -115,6 +115,15 @@ def test_a_battle_goes_on_when_its_bytes_are_on_the_disk(pipeline_of, archive, b
     assert archived.battle is battles[0]
 
 
+def test_an_item_that_is_no_battle_is_not_archived(pipeline_of, archive):
+    item = {"title": "a page"}
+
+    [returned] = asyncio.run(together(pipeline_of(), [item]))
+
+    assert returned is item
+    assert not list(archive.spools.rglob("*.zst"))
+
+
 @pytest.mark.parametrize(("size", "frames"), [(32, 1), (2, 3), (1, 6)])
 def test_battles_that_come_together_share_a_frame(pipeline_of, battles, size, frames):
     pipeline = pipeline_of(SEGMENT_FRAME_RECORDS=size)

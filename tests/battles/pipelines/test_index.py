@@ -42,6 +42,14 @@ def test_a_battle_goes_on_when_the_index_knows_where_it_is(pipeline, archive, st
     assert [rows[item.battle.id].location for item in stored] == [item.location for item in stored]
 
 
+def test_an_item_that_is_no_battle_is_not_indexed(pipeline):
+    item = {"title": "a page"}
+
+    [returned] = process(pipeline, [item])
+
+    assert returned is item
+
+
 def test_battles_that_come_together_are_told_together(pipeline, stored, monkeypatch):
     calls = []
     add = pipeline._index.add

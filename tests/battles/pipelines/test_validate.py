@@ -34,6 +34,13 @@ def test_a_good_battle_goes_on(pipeline_of, battle):
     assert process(pipeline_of(), battle) is battle
 
 
+def test_an_item_that_is_no_battle_goes_on_as_it_is(pipeline_of):
+    item = {"title": "a page"}
+
+    assert process(pipeline_of(), item) is item
+    assert item == {"title": "a page"}
+
+
 @pytest.mark.parametrize(
     ("changes", "reason", "message"),
     [
