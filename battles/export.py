@@ -29,6 +29,10 @@ class ExportError(Exception):
     """Raised when the export cannot be written as asked."""
 
 
+class TargetError(ExportError, ValueError):
+    """Raised when no export can have such a name, whatever is there."""
+
+
 class _File(Protocol):
     def write(self, battles: list[Battle]) -> None: ...
 
@@ -62,20 +66,11 @@ def check_target(target: Path, form: str | None, *, force: bool) -> None:
     """Refuse what no export can be written to.
 
     Raises:
-        ExportError: the ending is unknown or disagrees with the form, or something is there that
-            is not to be replaced.
+        TargetError: as `check_name` says.
+        ExportError: something is there that is not to be replaced.
 
     """
-    implied = _implied_form(target)
-    if implied and form not in (None, implied):
-        raise ExportError(f"{target} would be {implied}, not {form}: change its ending or --as")
-    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(target)):
-        raise ExportError(f"{target} is an address: name a file or a folder of this machine")
-    if not implied and target.suffix and not target.is_dir():
-        raise ExportError(
-            f"{target} ends in {target.suffix}: give {', '.join(_SUFFIXES)}, or a folder's name "
-            "without an ending"
-        )
+    check_name(target, form)
     if _is_free(target) or (force and _is_export(target)):
         return
     if not force and _is_export(target):
@@ -83,6 +78,27 @@ def check_target(target: Path, form: str | None, *, force: bool) -> None:
     raise ExportError(
         f"{target} is there already, and is no export that could be replaced: name another"
     )
+
+
+def check_name(target: Path, form: str | None) -> None:
+    """Refuse a name that no export can have.
+
+    Raises:
+        TargetError: the ending is unknown or disagrees with the form, or it is no file's name.
+
+    """
+    implied = _implied_form(target)
+    if implied and form not in (None, implied):
+        raise TargetError(f"{target} would be {implied}, not {form}: change its ending or --as")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:/", str(target)):
+        raise TargetError(f"{target} is an address: name a file or a folder of this machine")
+    if str(target) == "-":
+        raise TargetError("nothing is exported to standard output: name a file or a folder")
+    if not implied and target.suffix and not target.is_dir():
+        raise TargetError(
+            f"{target} ends in {target.suffix}: give {', '.join(_SUFFIXES)}, or a folder's name "
+            "without an ending"
+        )
 
 
 def _is_free(target: Path) -> bool:

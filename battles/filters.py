@@ -29,12 +29,15 @@ def read_filters(options: Namespace) -> Query:
         ArgumentError: an option makes no sense.
 
     """
+    since, until = read_time("--since", options.since), read_time("--until", options.until)
+    if since is not None and until is not None and since >= until:
+        raise ArgumentError("--since is not before --until: there is nothing between them")
     return Query(
         formatid=_name("--format", options.format),
         player=_name("--player", options.player),
         min_rating=read_count("--min-rating", options.min_rating),
-        since=read_time("--since", options.since),
-        until=read_time("--until", options.until),
+        since=since,
+        until=until,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +56,9 @@ _ERRORS = (BotoCoreError, ClientError, OSError)
 
 _PROBE = ".probe"
 """An empty object that shows whether any can be stored; to delete it may not be allowed."""
+
+_TELL_CREDENTIALS = ("boto3", "botocore", "s3transfer", "urllib3")
+"""Loggers whose debug messages quote requests with key, token and signature."""
 
 _T = TypeVar("_T")
 
@@ -177,6 +181,7 @@ def s3_client(settings: BaseSettings) -> S3Client:
         ValueError: boto3 does not take them.
 
     """
+    _keep_credentials_out_of_logs()
     options: dict[str, Any] = {
         "aws_access_key_id": settings.get("AWS_ACCESS_KEY_ID"),
         "aws_secret_access_key": settings.get("AWS_SECRET_ACCESS_KEY"),
@@ -193,6 +198,11 @@ def s3_client(settings: BaseSettings) -> S3Client:
         return boto3.Session().client("s3", config=_CONFIG, **given)
     except BotoCoreError as error:
         raise ValueError(f"AWS settings: {error}") from None
+
+
+def _keep_credentials_out_of_logs() -> None:
+    for logger in map(logging.getLogger, _TELL_CREDENTIALS):
+        logger.setLevel(max(logger.level, logging.INFO))
 
 
 def _switch(value: Any) -> Any:  # noqa: ANN401 -- AWS_VERIFY may be a path as well

@@ -7,11 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scrapy.exceptions import UsageError
-
 from battles.arguments import ArgumentError
 from battles.console import ArchiveCommand, archive_of, fail, missing, print_json, usage_errors
-from battles.export import check_target, export
+from battles.export import check_name, check_target, export
 from battles.filters import add_filters, read_filters
 from battles.leftovers import Leftovers
 from battles.pseudonyms import Pseudonyms
@@ -38,6 +36,22 @@ def _without_names(
         yield copy
 
 
+def _check_call(args: list[str], opts: Namespace) -> None:
+    """Refuse words that say nothing to us, and targets that cannot be.
+
+    Raises:
+        ValueError: so it is.
+
+    """
+    if args and args[0].startswith("-"):
+        raise ArgumentError(f"{args[0]!r} is no option: `scrapy export --help` lists them")
+    if args:
+        raise ArgumentError(f"{args[0]!r} is too much: --to takes one file or folder")
+    if not opts.to:
+        raise ArgumentError("say where to: `scrapy export --to battles.parquet`, or --to FOLDER")
+    check_name(Path(opts.to), opts.form)
+
+
 class Command(ArchiveCommand):
     """`scrapy export`.
 
@@ -62,9 +76,8 @@ class Command(ArchiveCommand):
         add_filters(parser)
 
     def run(self, args: list[str], opts: Namespace) -> None:
-        if args or not opts.to:
-            raise UsageError("say where to: `scrapy export --to battles.parquet`, or --to FOLDER")
         with usage_errors():
+            _check_call(args, opts)
             query = read_filters(opts)
             pseudonyms = self._pseudonyms() if opts.pseudonyms else None
         with archive_of(self) as corpus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -88,6 +89,41 @@ def credentials(tmp_path, monkeypatch):
         path.write_text("\n".join(["[default]", *lines]))
 
     return write
+
+
+# --- What is logged -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _loud_libraries(caplog):
+    """Loggers of boto3's that take every message, as in a process that opened no store yet."""
+    loggers = [logging.getLogger(name) for name in ("boto3", "botocore", "s3transfer", "urllib3")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.NOTSET)
+    caplog.set_level(logging.DEBUG)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.usefixtures("_loud_libraries")
+def test_no_debug_message_holds_credentials(s3_with, s3_bucket, caplog):
+    keys = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SESSION_TOKEN": "a-token"}
+    s3_with(f"s3://{s3_bucket}", **keys).check()
+
+    assert "a-token" not in caplog.text
+    assert "AKIAEXAMPLE" not in caplog.text
+    assert "signature" not in caplog.text.lower()
+
+
+@pytest.mark.usefixtures("_loud_libraries")
+def test_who_wants_less_of_boto3_than_that_gets_less(s3_with, s3_bucket):
+    logging.getLogger("botocore").setLevel(logging.ERROR)
+
+    s3_with(f"s3://{s3_bucket}")
+
+    assert logging.getLogger("botocore").level == logging.ERROR
 
 
 # --- What is refused ------------------------------------------------------------------------------

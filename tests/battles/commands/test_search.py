@@ -86,6 +86,11 @@ def test_nothing_found_is_said_so(scrapy, archive, battles):
         pytest.param(["--min-rating", "high"], "--min-rating='high': give a whole", id="rating"),
         pytest.param(["--formt", "gen9ou"], "'--formt' is no option", id="an unknown option"),
         pytest.param(["gen9ou"], "'gen9ou' is no option: `scrapy search --help`", id="a word"),
+        pytest.param(
+            ["--since", "2026-11-20", "--until", "2026-11-01"],
+            "--since is not before --until",
+            id="no time between",
+        ),
     ],
 )
 def test_a_wrong_call_is_said_so_before_anything_is_opened(scrapy, arguments, complaint):
