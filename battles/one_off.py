@@ -6,18 +6,19 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from scrapy import Request
 from scrapy.commands import ScrapyCommand
 from scrapy.exceptions import IgnoreRequest, UsageError
 
 from battles.console import begin, complain_briefly, complaints
 from battles.identity import needs_contact
+from extensions.addresses import without_credentials
 from extensions.connection import check, connect
 from extensions.credentials import origin, userinfo, without_userinfo
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
-    from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.settings import BaseSettings
 
@@ -46,6 +47,8 @@ class OneOffCommand(ScrapyCommand):
         begin(self)
         settings = self.settings
         assert settings is not None  # noqa: S101 -- Scrapy has set it by now
+        for url in args:
+            _check_address(url)
         _keep_passwords(settings, args)
         for url in args:
             if urlsplit(url).scheme and (complaint := needs_contact(settings, url)):
@@ -87,6 +90,37 @@ def stand_alone(settings: BaseSettings) -> None:
     middlewares["battles.one_off.OneOffMiddleware"] = 1
     settings.set("DOWNLOADER_MIDDLEWARES", middlewares, priority="cmdline")
     settings.set("SCHEDULER", "scrapy.core.scheduler.Scheduler", priority="cmdline")
+
+
+def check_scheme(settings: BaseSettings, addresses: list[str]) -> None:
+    """Refuse addresses for which the settings have no download handler, as those of files.
+
+    Raises:
+        UsageError: one is such.
+
+    """
+    handlers = settings.getwithbase("DOWNLOAD_HANDLERS")
+    known = sorted(scheme for scheme, handler in handlers.items() if handler is not None)
+    for url in addresses:
+        scheme = urlsplit(url).scheme
+        if scheme and scheme not in known:
+            shown = without_credentials(url)
+            raise UsageError(f"{shown} is not fetched: give an address of {', '.join(known)}")
+
+
+def _check_address(url: str) -> None:
+    """Refuse what looks like an address and is none; names of files and spiders are neither.
+
+    Raises:
+        UsageError: so it is.
+
+    """
+    if "://" not in url:
+        return
+    try:
+        Request(url)
+    except ValueError as error:
+        raise UsageError(f"{without_credentials(url)} is no address: {error}") from None
 
 
 def _keep_passwords(settings: BaseSettings, addresses: list[str]) -> None:

@@ -8,4 +8,4 @@ from battles.commands import fetch
 
 
 class Command(fetch.Command, view.Command):
-    """`scrapy view URL`: ends with status 1 when nothing came."""
+    """`scrapy view URL`: ends with status 1 when nothing came, or an error."""

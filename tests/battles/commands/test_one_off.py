@@ -137,6 +137,57 @@ def test_fetch_of_what_cannot_be_had_says_so(project):
     assert done.stderr.endswith(f"nothing was fetched from {url}\n")
 
 
+@pytest.mark.parametrize("options", [[], ["--headers"]], ids=["body", "headers"])
+def test_fetch_of_an_error_says_so_after_what_came(project, options):
+    url = f"{project.site.address}/gen9ou-404.json"
+
+    done = project.run("fetch", url, "--nolog", *options)
+
+    assert (done.returncode, done.stderr) == (1, f"{url} answered with status 404\n")
+    assert ("< Date: " in done.stdout) == bool(options)
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        pytest.param(
+            ["fetch", "http://127.0.0.1:99999/x"],
+            "http://127.0.0.1:99999/x is no address: Port out of range 0-65535",
+            id="port",
+        ),
+        pytest.param(
+            ["shell", "http://[::1/x"], "http://[::1/x is no address: Invalid IPv6 URL", id="IPv6"
+        ),
+        pytest.param(
+            ["fetch", "file:///etc/passwd"],
+            "file:///etc/passwd is not fetched: give an address of http, https, ws, wss",
+            id="file",
+        ),
+        pytest.param(
+            ["parse", "file:///etc/passwd", "-c", "parse_battle"],
+            "file:///etc/passwd is not fetched: give an address of http, https, ws, wss",
+            id="parse a file",
+        ),
+        pytest.param(
+            ["parse", "-c", "nope", "http://127.0.0.1:1/x"],
+            "replays has no callback 'nope'",
+            id="callback",
+        ),
+        pytest.param(["check", "nope"], "there is no spider 'nope': there are ", id="check"),
+        pytest.param(
+            ["fetch", "--spider", "nope", "http://127.0.0.1:1/x"],
+            "there is no spider 'nope': there are ",
+            id="spider",
+        ),
+    ],
+)
+def test_a_wrong_call_is_one_line(scrapy, words, complaint):
+    outcome = scrapy(*words)
+
+    assert outcome.status == 2
+    assert outcome.complaint.startswith(complaint)
+
+
 def test_fetch_says_what_robots_txt_forbids(project, forbidding_site):
     url = f"{forbidding_site}/gen9ou-1.json"
 
