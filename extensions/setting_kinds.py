@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -108,6 +109,12 @@ def mapping(value: Any) -> str:  # noqa: ANN401 -- as above
 def choice(*words: str) -> Callable[[Any], str]:
     """Take one of some words."""
     return lambda value: "" if value in words else f"give {' or '.join(words)}"
+
+
+def log_level(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take the name of a level, or its number where it is not text."""
+    is_right = isinstance(value, int) or value in logging.getLevelNamesMapping()
+    return "" if is_right else "give CRITICAL or ERROR or WARNING or INFO or DEBUG"
 
 
 def count(low: int = 0) -> Callable[[Any], str]:

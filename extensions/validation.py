@@ -12,6 +12,7 @@ from extensions.setting_kinds import (
     check_rows,
     choice,
     count,
+    log_level,
     mapping,
     name_pattern,
     number,
@@ -20,7 +21,7 @@ from extensions.setting_kinds import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from scrapy.settings import BaseSettings
 
@@ -477,6 +478,28 @@ ROWS = (
 """The settings of all parts here, for checks and documentation."""
 
 
+def _scrapys(name: str, kind: Callable[[Any], str], unit: str = "") -> Row:
+    return Row(name, kind, None, unit, "as in Scrapy", "Scrapy")
+
+
+SCRAPY_ROWS = (
+    # With none, each reply counts as done, and no pipeline ever sees what it held.
+    _scrapys("CONCURRENT_ITEMS", count(1), "items"),
+    _scrapys("CONCURRENT_REQUESTS", count(1), "requests"),
+    _scrapys("CONCURRENT_REQUESTS_PER_DOMAIN", count(1), "requests"),
+    _scrapys("DOWNLOAD_TIMEOUT", number(above=True), "s"),
+    _scrapys("DOWNLOAD_DELAY", number(), "s"),
+    _scrapys("DOWNLOAD_MAXSIZE", count(), "bytes"),
+    _scrapys("RETRY_TIMES", count(), "times"),
+    _scrapys("CLOSESPIDER_ITEMCOUNT", count(), "items"),
+    _scrapys("CLOSESPIDER_PAGECOUNT", count(), "pages"),
+    _scrapys("CLOSESPIDER_ERRORCOUNT", count(), "errors"),
+    _scrapys("CLOSESPIDER_TIMEOUT", number(), "s"),
+    _scrapys("LOG_LEVEL", log_level),
+)
+"""Settings of Scrapy that lose work, or end in a traceback, when they make no sense."""
+
+
 class Validation:
     """An add-on: refuses settings that make no sense, before anything is begun with them.
 
@@ -497,7 +520,7 @@ def prepare(settings: BaseSettings, rows: Iterable[Row]) -> None:
         SettingError: one of them makes no sense.
 
     """
-    rows = tuple(rows)
+    rows = (*rows, *SCRAPY_ROWS)
     _strip(settings, rows)
     _hide(settings)
     check_rows(settings, rows)
