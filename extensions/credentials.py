@@ -17,6 +17,11 @@ _PASSWORD = re.compile(r"([?&]password=)[^&#]*")
 _WORDS = {"CREDENTIALS", "KEY", "PASS", "PASSWD", "PASSWORD", "SECRET", "TOKEN"}
 _NO_SECRETS = {"SCHEDULER_QUEUE_KEY", "SCHEDULER_DUPEFILTER_KEY", "REDIS_START_URLS_KEY"}
 """Settings that hold a key of Redis, which is a name."""
+_SECRETS = {"REDIS_PARAMS"}
+"""Settings that may hold a password, whatever their names say."""
+_ANY_USERINFO = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s\"']*@")
+_LEFT = re.compile(r".*:(?!//).*@", re.DOTALL)
+"""What may be a user and a password that no address has in the right place."""
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -35,13 +40,29 @@ def shown(name: str, value: object) -> str:
     >>> shown("PSEUDONYM_KEY", "abc"), shown("REDIS_URL", "redis://:abc@host/0")
     ("'***'", "'redis://***@host/0'")
     """
-    return repr(Secret(value)) if isinstance(value, str) and is_secret(name, value) else repr(value)
+    is_hidden = bool(value) and _is_named_secret(name)
+    if isinstance(value, str):
+        return repr(Secret(value) if is_hidden else hidden(value))
+    return repr("***") if is_hidden else hidden(repr(value))
+
+
+def hidden(text: str) -> str:
+    """Return a text without what may be a user and a password, be it an address or not.
+
+    >>> hidden('{"http://user:word@host": 1}'), hidden("user:word@host"), hidden("user@host")
+    ('{"http://***@host": 1}', '***@host', 'user@host')
+    """
+    return _LEFT.sub("***@", _ANY_USERINFO.sub(r"\1***@", masked(text)))
 
 
 def is_secret(name: str, value: str) -> bool:
     """Tell whether a setting looks like one that nobody else should read."""
-    named = name not in _NO_SECRETS and not _WORDS.isdisjoint(name.split("_"))
-    return bool(value) and (named or masked(value) != value)
+    return bool(value) and (_is_named_secret(name) or masked(value) != value)
+
+
+def _is_named_secret(name: str) -> bool:
+    words = name.split("_")
+    return name in _SECRETS or (name not in _NO_SECRETS and not _WORDS.isdisjoint(words))
 
 
 def masked(url: str) -> str:

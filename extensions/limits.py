@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from extensions.credentials import hidden
 from extensions.hosts import Limit
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def limits_from_settings(settings: BaseSettings) -> Callable[[str], Limit]:
     for host, own in given.items():
         fields = own if isinstance(own, dict) else {"rate": own}
         defaults = {"burst": usual.burst, "concurrency": usual.concurrency, "rate": usual.rate}
-        hosts[str(host).lower()] = _limit(f"THROTTLE_HOSTS[{host!r}]", {**defaults, **fields})
+        hosts[str(host).lower()] = _limit(
+            f"THROTTLE_HOSTS[{hidden(str(host))!r}]", {**defaults, **fields}
+        )
 
     def limit(host: str) -> Limit:
         return hosts.get(host, usual)

@@ -106,6 +106,36 @@ def mapping(value: Any) -> str:  # noqa: ANN401 -- as above
     return ""
 
 
+def optional(kind: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Take nothing, too: an empty variable of the environment is one that is unset."""
+    return lambda value: "" if value == "" else kind(value)
+
+
+def redis_address(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take what redis-py takes; it would take a path that is no number for database 0."""
+    try:
+        parts = urlsplit(str(value))
+        _ = parts.port
+    except ValueError:
+        # Whoever connects says what is wrong, without the password that it may be.
+        return text(value)
+    database = parts.path.replace("/", "")
+    is_number = database.isascii() and database.isdecimal()
+    is_wrong = parts.scheme in {"redis", "rediss"} and database and not is_number
+    return _REDIS_ADDRESS if is_wrong else text(value)
+
+
+def redis_parameters(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take a dictionary whose numbers redis-py can use."""
+    if wrong := mapping(value):
+        return wrong
+    for name, given in dict(_parsed(value)).items():
+        kind = _REDIS_NUMBERS.get(name)
+        if given is not None and kind and (wrong := kind(given)):
+            return f"{name}: {wrong}"
+    return ""
+
+
 def choice(*words: str) -> Callable[[Any], str]:
     """Take one of some words."""
     return lambda value: "" if value in words else f"give {' or '.join(words)}"
@@ -160,6 +190,23 @@ def address(*schemes: str, takes_user: bool = True) -> Callable[[Any], str]:
         return "give it without user and password" if is_refused else ""
 
     return check
+
+
+def _seconds(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take a number that is no text: a socket takes no other."""
+    return number(above=True)(math.nan if isinstance(value, str) else value)
+
+
+_REDIS_ADDRESS = (
+    "give redis://HOST:PORT/DB, where DB is a number, and percent-encode what is neither letter "
+    "nor digit in a password"
+)
+_REDIS_NUMBERS = {
+    "socket_timeout": _seconds,
+    "socket_connect_timeout": _seconds,
+    "port": count(1),
+    "db": count(),
+}
 
 
 def host_in(url: str, schemes: Iterable[str]) -> str | None:

@@ -9,6 +9,7 @@ from extensions.limits import limits_from_settings
 from extensions.setting_kinds import (
     Row,
     SettingError,
+    address,
     check_rows,
     choice,
     count,
@@ -16,6 +17,9 @@ from extensions.setting_kinds import (
     mapping,
     name_pattern,
     number,
+    optional,
+    redis_address,
+    redis_parameters,
     switch,
     text,
 )
@@ -30,7 +34,7 @@ _REACTOR = "twisted.internet.asyncioreactor.AsyncioSelectorReactor"
 ROWS = (
     Row(
         "REDIS_URL",
-        text,
+        redis_address,
         None,
         "",
         "`redis://`, `rediss://` or `unix://`; unset: a server of our own",
@@ -51,7 +55,7 @@ ROWS = (
     ),
     Row(
         "REDIS_PARAMS",
-        mapping,
+        redis_parameters,
         {},
         "",
         "further arguments of `redis.Redis.from_url`",
@@ -112,7 +116,7 @@ ROWS = (
     ),
     Row(
         "AWS_ENDPOINT_URL",
-        text,
+        optional(address("http", "https", takes_user=False)),
         None,
         "",
         "as in Scrapy",

@@ -93,7 +93,7 @@ def everything(redis) -> bytes:
 
 def test_a_password_goes_to_the_site_and_nowhere_else(site, places, redis, archive):
     given = {**places, **FAST, "SHOWDOWN_REPLAY_URL": site.address, SECRET: WORD}
-    given |= {"RETRY_TIMES": "1", "AWS_ENDPOINT_URL": f"http://ann:{WORD}@127.0.0.1:1"}
+    given |= {"RETRY_TIMES": "1", "MINE_URL": f"http://ann:{WORD}@127.0.0.1:1"}
     options = [word for pair in given.items() for word in ("-s", "=".join(pair))]
     command = [sys.executable, "-m", "scrapy", "crawl", "replays", "-a", "limit=4", "-L", "DEBUG"]
 

@@ -66,6 +66,44 @@ def test_a_secret_that_makes_no_sense_is_not_shown():
         prepared(**{SECRET: "a\nb"})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "seen"),
+    [
+        ("REDIS_PARAMS", '{"password": "pa55"', "REDIS_PARAMS='***': give an object in JSON"),
+        ("REDIS_PARAMS", {"password": "pa55", "db": "x"}, "REDIS_PARAMS='***': db: give a whole"),
+        ("THROTTLE_HOSTS", '{"http://bob:pa55@host":"x"}', "THROTTLE_HOSTS['http://***@host']: "),
+        ("THROTTLE_HOSTS", '{"http://bob:pa55@host":1', "THROTTLE_HOSTS='{\"http://***@host\":1'"),
+        ("AWS_ENDPOINT_URL", "https://bob:pa55@host", "AWS_ENDPOINT_URL='https://***@host': give "),
+        ("REDIS_URL", "redis://:12/pa55@host/0", "REDIS_URL='***@host/0': give redis://HOST:PORT"),
+    ],
+)
+def test_a_refusal_shows_no_password(name, value, seen):
+    with pytest.raises(ValueError, match=name) as refused:
+        prepared(**{name: value})
+
+    assert str(refused.value).startswith(seen)
+    assert "pa55" not in str(refused.value)
+
+
+@pytest.mark.parametrize("given", ["abc", "5", -1, 0])
+def test_a_timeout_that_no_socket_takes_is_refused(given):
+    words = r"^REDIS_PARAMS='\*\*\*': socket_timeout: give a number above 0"
+
+    with pytest.raises(SettingError, match=words):
+        prepared(REDIS_PARAMS={"socket_timeout": given})
+
+
+def test_a_database_of_redis_is_a_number():
+    with pytest.raises(SettingError, match=r"^REDIS_URL='redis://host/abc': give redis://HOST"):
+        prepared(REDIS_URL="redis://host/abc")
+    for url in ("", "redis://host", "redis://host/", "rediss://host/3", "unix:///run/a.sock?db=1"):
+        prepared(REDIS_URL=url)
+
+
+def test_an_empty_address_of_a_store_is_none():
+    assert prepared(AWS_ENDPOINT_URL="")["AWS_ENDPOINT_URL"] == ""
+
+
 def test_limits_of_hosts_are_checked_as_well():
     with pytest.raises(ValueError, match="THROTTLE_HOSTS"):
         prepared(THROTTLE_HOSTS='{"a.example": "fast"}')
@@ -89,10 +127,10 @@ def test_a_value_keeps_its_priority():
 
 
 def test_no_secret_is_shown_whosever_setting_it_is():
-    settings = prepared(**{SECRET: "abc"}, AWS_ENDPOINT_URL="http://ann:abc@host", MINE_KEY="abc")
+    settings = prepared(**{SECRET: "abc"}, REDIS_URL="redis://ann:abc@host", MINE_KEY="abc")
 
-    shown = repr([settings[name] for name in (SECRET, "AWS_ENDPOINT_URL", "MINE_KEY")])
-    assert shown == "['***', 'http://***@host', '***']"
+    shown = repr([settings[name] for name in (SECRET, "REDIS_URL", "MINE_KEY")])
+    assert shown == "['***', 'redis://***@host', '***']"
     assert settings[SECRET] == "abc"
 
 
