@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from extensions import validation
-from extensions.setting_kinds import Row, address, choice, count, number, switch, text
+from extensions.setting_kinds import Row, address, choice, count, filled, number, switch, text
 
 
 def contact(value: Any) -> str:  # noqa: ANN401 -- whatever the settings hold
@@ -195,7 +195,7 @@ ROWS = (
     ),
     Row(
         "SPOOL_DIR",
-        text,
+        filled,
         ".scrapy/spool",
         "",
         (
@@ -274,7 +274,7 @@ ROWS = (
     ),
     Row(
         "INDEX_NAMESPACE",
-        text,
+        filled,
         "battles",
         "",
         "prefix of the index's keys in Redis",

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
 
+_LEAST = 0.0001
+"""Requests a second: one in three hours. Below it a crawl only seems to run."""
+
+
 def limits_from_settings(settings: BaseSettings) -> Callable[[str], Limit]:
     """Read the limit of each host.
 
@@ -56,9 +60,10 @@ def _limit(what: str, fields: dict[str, Any]) -> Limit:
         )
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{what}: give numbers") from None
-    if fields or not 0 <= limit.rate < float("inf") or limit.burst < 1 or limit.concurrency < 0:
+    is_rate = limit.rate == 0 or _LEAST <= limit.rate < float("inf")
+    if fields or not is_rate or limit.burst < 1 or limit.concurrency < 0:
         raise ValueError(
-            f"{what}: give a rate of requests a second (0: any), a burst of 1 or more, and a "
-            f"concurrency (0: any){''.join(f'; not {name}' for name in fields)}"
+            f"{what}: give a rate of requests a second (0: any, or 0.0001 or more), a burst of 1 "
+            f"or more, and a concurrency (0: any){''.join(f'; not {name}' for name in fields)}"
         )
     return limit

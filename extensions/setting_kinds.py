@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 import math
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
+
+from scrapy.settings import SETTINGS_PRIORITIES, Settings
 
 from extensions.credentials import shown, userinfo
 
@@ -16,6 +20,10 @@ if TYPE_CHECKING:
     from scrapy.settings import BaseSettings
 
 
+_HOST = re.compile(r"(?:[^\s/@?#:\[\]]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
+_CLOSE = 0.87
+"""How much alike names are of which one is the other misspelt; SCHEDULER_QUEUE_CLASS is none."""
+_CMDLINE = SETTINGS_PRIORITIES["cmdline"]
 _NONE = "\N{EN DASH}"
 """What the table shows where there is nothing."""
 
@@ -56,6 +64,23 @@ def check_rows(settings: BaseSettings, rows: Iterable[Row]) -> None:
             raise SettingError(f"{row.name}={shown(row.name, value)}: {wrong}{unit}")
 
 
+def check_names(settings: BaseSettings, rows: Iterable[Row]) -> None:
+    """Check the names of what the command line sets; others may set what they like.
+
+    Raises:
+        SettingError: nobody knows one, and it is nearly that of a row.
+
+    """
+    ours = [row.name for row in rows]
+    known = {*ours, *Settings()}
+    for name in settings:
+        is_given = (settings.getpriority(name) or 0) >= _CMDLINE
+        if is_given and name not in known:
+            close = difflib.get_close_matches(str(name), ours, n=1, cutoff=_CLOSE)
+            if close:
+                raise SettingError(f"{name} is no setting: did you mean {close[0]}?")
+
+
 def table(rows: Iterable[Row]) -> str:
     """Return the documentation of settings, as a table in Markdown."""
     lines = ["| name | default | unit | meaning | read by |", "| --- | --- | --- | --- | --- |"]
@@ -82,13 +107,26 @@ def text(value: Any) -> str:  # noqa: ANN401 -- whatever the settings hold
     return "" if str(value).isprintable() else "give one line of text"
 
 
+def filled(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take one line of text that says something."""
+    return text(value) if str(value) else "give one line of text, or leave it out"
+
+
+def host_names(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take hosts, in a list or with commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    given = [str(part).strip() for part in parts]
+    is_right = all(_HOST.fullmatch(host) for host in given if host)
+    return "" if is_right else "give hosts as NAME or NAME:PORT, with commas between them"
+
+
 def name_pattern(value: Any) -> str:  # noqa: ANN401 -- as above
     """Take a name in which `%(spider)s` may stand."""
     try:
         str(value) % {"spider": "x"}
     except (ValueError, TypeError, KeyError):
         return "give a name; %(spider)s stands for the spider's, and %% for a percent sign"
-    return text(value)
+    return filled(value)
 
 
 def switch(value: Any) -> str:  # noqa: ANN401 -- as above

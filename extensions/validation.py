@@ -10,9 +10,12 @@ from extensions.setting_kinds import (
     Row,
     SettingError,
     address,
+    check_names,
     check_rows,
     choice,
     count,
+    filled,
+    host_names,
     log_level,
     mapping,
     name_pattern,
@@ -98,7 +101,7 @@ ROWS = (
     ),
     Row(
         "EMBEDDED_REDIS_DIR",
-        text,
+        filled,
         ".scrapy/redis",
         "",
         "where a server of our own keeps its data",
@@ -361,7 +364,7 @@ ROWS = (
     ),
     Row(
         "QUEUE_LEASE",
-        number(above=True),
+        number(1.0),
         30.0,
         "s",
         "after which a silent worker's requests go to others",
@@ -393,7 +396,7 @@ ROWS = (
     ),
     Row(
         "QUEUE_HOSTS",
-        text,
+        host_names,
         None,
         "",
         (
@@ -527,6 +530,7 @@ def prepare(settings: BaseSettings, rows: Iterable[Row]) -> None:
     rows = (*rows, *SCRAPY_ROWS)
     _strip(settings, rows)
     _hide(settings)
+    check_names(settings, rows)
     check_rows(settings, rows)
     _check_reactor(settings)
     limits_from_settings(settings)

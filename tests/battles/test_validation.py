@@ -124,6 +124,12 @@ def test_the_web_client_takes_no_password():
     assert WORD not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["SPOOL_DIR", "INDEX_NAMESPACE"])
+def test_a_place_without_a_name_is_refused(name):
+    with pytest.raises(SettingError, match=f"^{name}='': give one line of text"):
+        Validation().update_settings(Settings({name: ""}))
+
+
 def test_every_site_is_one_whose_password_is_kept():
     sites = {row.name for row in ROWS if row.is_site}
 

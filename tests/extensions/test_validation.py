@@ -22,7 +22,7 @@ def prepared(rows=ROWS, **given) -> Settings:
         ("THROTTLE_RATE", "0,5", "give a number of 0 or more, as in 0.5 (requests/s)"),
         ("THROTTLE_RATE", "nan", "give a number of 0 or more, as in 0.5 (requests/s)"),
         ("THROTTLE_BURST", "0", "give a whole number of 1 or more (requests)"),
-        ("QUEUE_LEASE", "0", "give a number above 0, as in 0.5 (s)"),
+        ("QUEUE_LEASE", "0.9", "give a number of 1 or more, as in 1 (s)"),
         ("CIRCUIT_BREAKER_SHARE", "2", "give a number from 0 to 1, as in 0.5"),
         ("CIRCUIT_BREAKER_ACTION", "stop", "give hold or close"),
         ("LOG_JSON", "yes", "give 1 or 0"),
@@ -30,6 +30,9 @@ def prepared(rows=ROWS, **given) -> Settings:
         ("REDIS_ENCODING", "latin-1", "give utf-8 or utf8 or UTF-8"),
         ("REDIS_PORT", "six", "give a whole number of 1 or more"),
         ("ARCHIVE_URL", "a\nb", "give one line of text"),
+        ("EMBEDDED_REDIS_DIR", "", "give one line of text, or leave it out"),
+        ("SCHEDULER_QUEUE_KEY", "", "give one line of text, or leave it out"),
+        ("QUEUE_HOSTS", "http://x", "give hosts as NAME or NAME:PORT, with commas between them"),
         ("CONCURRENT_ITEMS", "0", "give a whole number of 1 or more (items)"),
         ("CONCURRENT_REQUESTS", "0", "give a whole number of 1 or more (requests)"),
         ("CONCURRENT_REQUESTS_PER_DOMAIN", "0", "give a whole number of 1 or more (requests)"),
@@ -73,6 +76,7 @@ def test_a_secret_that_makes_no_sense_is_not_shown():
         ("REDIS_PARAMS", {"password": "pa55", "db": "x"}, "REDIS_PARAMS='***': db: give a whole"),
         ("THROTTLE_HOSTS", '{"http://bob:pa55@host":"x"}', "THROTTLE_HOSTS['http://***@host']: "),
         ("THROTTLE_HOSTS", '{"http://bob:pa55@host":1', "THROTTLE_HOSTS='{\"http://***@host\":1'"),
+        ("QUEUE_HOSTS", "a.example,bob:pa55@host", "QUEUE_HOSTS='***@host': give hosts"),
         ("AWS_ENDPOINT_URL", "https://bob:pa55@host", "AWS_ENDPOINT_URL='https://***@host': give "),
         ("REDIS_URL", "redis://:12/pa55@host/0", "REDIS_URL='***@host/0': give redis://HOST:PORT"),
     ],
@@ -102,6 +106,42 @@ def test_a_database_of_redis_is_a_number():
 
 def test_an_empty_address_of_a_store_is_none():
     assert prepared(AWS_ENDPOINT_URL="")["AWS_ENDPOINT_URL"] == ""
+
+
+@pytest.mark.parametrize("given", [{"THROTTLE_RATE": "1e-5"}, {"THROTTLE_HOSTS": {"a": 1e-5}}])
+def test_a_rate_that_is_next_to_none_is_refused(given):
+    with pytest.raises(ValueError, match=r"0: any, or 0\.0001 or more"):
+        prepared(**given)
+
+
+def test_hosts_of_the_queue_may_have_ports():
+    prepared(QUEUE_HOSTS="a.example, [::1]:80,b:8000,")
+    prepared(QUEUE_HOSTS=["a.example"])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("THROTTLE_CONCURENCY", "THROTTLE_CONCURRENCY"),
+        ("SCHEDULER_PRESIST", "SCHEDULER_PERSIST"),
+        ("REDIS_ULR", "REDIS_URL"),
+        ("CONCURENT_ITEMS", "CONCURRENT_ITEMS"),
+    ],
+)
+def test_a_name_that_the_command_line_misspells_is_refused(name, meant):
+    settings = Settings()
+    settings.set(name, "3", priority="cmdline")
+
+    with pytest.raises(SettingError, match=f"^{name} is no setting: did you mean {meant}"):
+        prepare(settings, ROWS)
+
+
+@pytest.mark.parametrize("name", ["MINE", "SCHEDULER_QUEUE_CLASS", "DOWNLOAD_TIMEOUT", "REDIS_URL"])
+def test_a_name_of_ones_own_is_left_alone(name):
+    settings = Settings({"REDIS_ULR": "of a project"})
+    settings.set(name, "3", priority="cmdline")
+
+    prepare(settings, ROWS)
 
 
 def test_limits_of_hosts_are_checked_as_well():
