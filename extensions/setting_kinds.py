@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import re
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -118,6 +119,18 @@ def host_names(value: Any) -> str:  # noqa: ANN401 -- as above
     given = [str(part).strip() for part in parts]
     is_right = all(_HOST.fullmatch(host) for host in given if host)
     return "" if is_right else "give hosts as NAME or NAME:PORT, with commas between them"
+
+
+def class_path(value: Any) -> str:  # noqa: ANN401 -- as above
+    """Take a class, or its path within a module that there is."""
+    if not isinstance(value, str) or not value:
+        return ""
+    try:
+        # Not imported: that takes longer than many a command.
+        is_right = find_spec(value.rpartition(".")[0]) is not None
+    except (ImportError, ValueError):
+        is_right = False
+    return "" if is_right else "give the path of a class, as in package.module.Class"
 
 
 def name_pattern(value: Any) -> str:  # noqa: ANN401 -- as above

@@ -13,6 +13,7 @@ from extensions.setting_kinds import (
     check_names,
     check_rows,
     choice,
+    class_path,
     count,
     filled,
     host_names,
@@ -316,7 +317,7 @@ ROWS = (
     ),
     Row(
         "WEBSOCKET_DIALOGUE",
-        text,
+        class_path,
         "battles.dialogue.ShowdownDialogue",
         "",
         "what is said over a websocket",

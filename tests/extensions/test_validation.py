@@ -33,6 +33,13 @@ def prepared(rows=ROWS, **given) -> Settings:
         ("EMBEDDED_REDIS_DIR", "", "give one line of text, or leave it out"),
         ("SCHEDULER_QUEUE_KEY", "", "give one line of text, or leave it out"),
         ("QUEUE_HOSTS", "http://x", "give hosts as NAME or NAME:PORT, with commas between them"),
+        ("WEBSOCKET_DIALOGUE", "nope.x", "give the path of a class, as in package.module.Class"),
+        (
+            "WEBSOCKET_DIALOGUE",
+            "nope.nope.x",
+            "give the path of a class, as in package.module.Class",
+        ),
+        ("WEBSOCKET_DIALOGUE", "x", "give the path of a class, as in package.module.Class"),
         ("CONCURRENT_ITEMS", "0", "give a whole number of 1 or more (items)"),
         ("CONCURRENT_REQUESTS", "0", "give a whole number of 1 or more (requests)"),
         ("CONCURRENT_REQUESTS_PER_DOMAIN", "0", "give a whole number of 1 or more (requests)"),
