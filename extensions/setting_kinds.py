@@ -115,7 +115,7 @@ def filled(value: Any) -> str:  # noqa: ANN401 -- as above
 
 def host_names(value: Any) -> str:  # noqa: ANN401 -- as above
     """Take hosts, in a list or with commas between them."""
-    parts = value.split(",") if isinstance(value, str) else value
+    parts = value if isinstance(value, (list, tuple)) else str(value).split(",")
     given = [str(part).strip() for part in parts]
     is_right = all(_HOST.fullmatch(host) for host in given if host)
     return "" if is_right else "give hosts as NAME or NAME:PORT, with commas between them"

@@ -32,6 +32,7 @@ def prepared(rows=ROWS, **given) -> Settings:
         ("ARCHIVE_URL", "a\nb", "give one line of text"),
         ("EMBEDDED_REDIS_DIR", "", "give one line of text, or leave it out"),
         ("SCHEDULER_QUEUE_KEY", "", "give one line of text, or leave it out"),
+        ("QUEUE_HOSTS", object, "give hosts as NAME or NAME:PORT, with commas between them"),
         ("QUEUE_HOSTS", "http://x", "give hosts as NAME or NAME:PORT, with commas between them"),
         ("WEBSOCKET_DIALOGUE", "nope.x", "give the path of a class, as in package.module.Class"),
         (
