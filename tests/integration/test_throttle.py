@@ -232,7 +232,8 @@ def test_a_worker_with_a_broken_network_stops_nobody_else(fleet_of):
 
     while len(fleet.site.fetched()) < 400:
         time.sleep(0.1)
-    blocked = fleet.queue().blocked()
+    while not (blocked := fleet.queue().blocked()):
+        time.sleep(0.1)
     broken.terminate()
 
     assert broken.wait(30) == 0
