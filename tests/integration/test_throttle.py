@@ -224,15 +224,15 @@ def test_discovery_waits_while_downloads_pile_up(fleet_of):
 
 
 def test_a_worker_with_a_broken_network_stops_nobody_else(fleet_of):
-    fleet = fleet_of("--latency", "0.02", "--battles", "400", CIRCUIT_BREAKER_ERRORS="10")
+    fleet = fleet_of("--latency", "0.02", "--battles", "400", CIRCUIT_BREAKER_ERRORS="5")
     fleet.places = {"http_proxy": "http://ann:secret@127.0.0.1:1"}
     broken = fleet.start("follow=1")
+    while not (blocked := fleet.queue().blocked()):
+        time.sleep(0.1)
     fleet.places = {}
     fleet.start()
 
     while len(fleet.site.fetched()) < 400:
-        time.sleep(0.1)
-    while not (blocked := fleet.queue().blocked()):
         time.sleep(0.1)
     broken.terminate()
 
