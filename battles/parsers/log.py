@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from html import unescape
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from battles.items import Ending, Player
 from battles.parsers.endings import have_played_on, read_message, read_notices
@@ -63,6 +63,16 @@ class LogFacts:
     match: str | None = None
     game: int | None = None
     best_of: int | None = None
+
+    def of_battle(self) -> dict[str, Any]:
+        """Return what a battle takes as it is, by the names of its fields.
+
+        Players and format are not among it: a replay says them beside its log, too.
+        """
+        return {name: getattr(self, name) for name in _OF_BATTLE}
+
+
+_OF_BATTLE = tuple(LogFacts.__dataclass_fields__.keys() - {"players", "format"})
 
 
 def parse_log(log: str) -> LogFacts:
