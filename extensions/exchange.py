@@ -181,7 +181,7 @@ class Exchange:
         """What was left in the queue when last looked, while nothing was left here."""
         self.watchers = 0
         self.blocked = ""
-        """Why nothing new is handed to the engine; leases are kept, unless `give_back` was called."""
+        """Why nothing new is handed to the engine; without `give_back`, leases are kept."""
         self._told = ""
         """What the others were told of this."""
         self._queue, self._engine, self._clock = queue, engine, clock
