@@ -136,18 +136,14 @@ def test_nothing_of_the_rubbish_reaches_the_terminal_and_no_password_the_log(cra
 
 
 def test_a_disk_that_is_full_is_a_pause_and_costs_no_battle(fleet_of, tmp_path):
-    fleet, full = fleet_of("--battles", "600", "--latency", "0.02"), tmp_path / "full"
-    words = fleet.command("crawl", "replays", "-L", "INFO")[3:]
-    program = [sys.executable, "-m", "tests.integration.full_disk", str(full), *words]
+    fleet, refused = fleet_of("--battles", "600", "--latency", "0.02"), tmp_path / "refused"
+    # However few battles are in work, they are refused more often than any request has tries.
+    words = fleet.command("crawl", "replays", "-L", "INFO", "-s", "SEGMENT_COMMIT_DELAY=0.05")[3:]
+    program = [sys.executable, "-m", "tests.integration.full_disk", str(refused), "200", *words]
     worker = fleet.start_command(program)
-
-    eventually(lambda: fleet.status().total("archived") > 50)
-    full.touch()
-    # Every battle in work is refused more often than any request has tries.
-    eventually(lambda: full.stat().st_size > 500)
-    full.unlink()
     assert worker.wait(PATIENCE) == 0, tail(worker)
 
+    assert refused.stat().st_size == 200
     log = worker.log.read_text()
     assert "Traceback" not in log
     assert log.count("The crawl pauses: ") == log.count("The crawl goes on") == 1
