@@ -180,6 +180,8 @@ class Exchange:
         self.left: int | None = None
         """What was left in the queue when last looked, while nothing was left here."""
         self.watchers = 0
+        self.listed = 0
+        """Members of rosters when last looked."""
         self.blocked = ""
         """Why nothing new is handed to the engine; without `give_back`, leases are kept."""
         self._told = ""
@@ -411,6 +413,8 @@ class Exchange:
             self.left = None
         is_news = bool(reply.leased) or reply.state != self.state
         self.state = reply.state
+        if reply.status is not None:
+            self.listed = reply.status.listed
         if reply.status is not None and not self._outbox:
             self._engine.look(reply.status)
             if is_idle:

@@ -80,6 +80,16 @@ class QueueKeys:
         return f"{self._prefix}:hosts"
 
     @property
+    def listed(self) -> str:
+        """Hash of `ROSTER MEMBER` → JSON `[ms since 1970 when first seen, note, lane, fields]`."""
+        return f"{self._prefix}:listed"
+
+    @property
+    def unlisted(self) -> str:
+        """Hash of a member that is asked for → its entry in `delayed`, or empty if it has none."""
+        return f"{self._prefix}:unlisted"
+
+    @property
     def blocked(self) -> str:
         """Hash of a worker that begins nothing new → JSON `[why, when it last said so]`."""
         return f"{self._prefix}:blocked"
@@ -116,7 +126,7 @@ class QueueKeys:
     def everything(self) -> list[str]:
         """All of the above but for `about`, `renounced`, `taking_over`, batches and families."""
         named = [self.delayed, self.counts, self.watchers, self.dead_letters, self.state]
-        named += [self.hosts, self.blocked, self.families]
+        named += [self.hosts, self.blocked, self.families, self.listed, self.unlisted]
         return [*self.lanes, *named, *map(self.seen, range(SEEN_BUCKETS))]
 
 

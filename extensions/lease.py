@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from extensions.dead_letters import Failure, write_letter
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.http import Response
 
-    from extensions.queue import RequestQueue
+    from extensions.queue import RequestQueue, Sighting
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,8 @@ class Lease:
     """Set when it will not succeed."""
     replacement: Return | None = None
     """Set when it goes back into the queue."""
+    sighting: Sighting | None = None
+    """What a watch saw of its roster; kept with its next look."""
     is_over: bool = False
     """Set when a watch ends with its spider's will."""
     queue: RequestQueue | None = None
@@ -68,7 +70,9 @@ class Lease:
     def operation(self) -> Operation:
         """Return how to settle it."""
         if self.replacement is not None:
-            return self.replacement
+            if self.sighting is None:
+                return self.replacement
+            return replace(self.replacement, sighting=self.sighting)
         watcher = self.leased.fields.get(b"watcher")
         if watcher and self.request is not None and not self.is_over:
             # It failed, or forgot to put itself back: a watch ends with its spider's will only.

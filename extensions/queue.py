@@ -85,6 +85,41 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class Sighting:
+    """What a look at a list saw of its roster."""
+
+    name: str
+    """Of the roster; without spaces."""
+    takes_new: bool
+    """Whether members join that were never listed before."""
+    settle: float
+    """Seconds from when a member is missing until it is asked for."""
+    new: tuple[tuple[str, str, int, Mapping[str, str]], ...] = ()
+    """Member, note, lane and fields of the request that asks for it."""
+    missing: tuple[tuple[str, bool], ...] = ()
+    """Members to ask for, and whether they are given up while they are still listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A member of a roster."""
+
+    note: str
+    age: float
+    """Seconds since it was first listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class RosterView:
+    """A roster as it is now."""
+
+    members: dict[str, Member]
+    now: float
+    """By the clock that entries of the queue are timed by; seconds since the epoch."""
+    is_draining: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Return:
     """Put a leased request back, possibly changed, for any worker to take."""
 
@@ -93,6 +128,8 @@ class Return:
     fields: Mapping[str, str]
     delay: float = 0.0
     """Seconds."""
+    sighting: Sighting | None = None
+    """What a watch saw, to be kept in the same step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +156,8 @@ class Status:
     """For each lane its ledger: discovered, queued, leased, delayed, dead, and each outcome."""
     is_flooded: bool = False
     """Whether discovery waits for downloads."""
+    listed: int = 0
+    """Members of rosters: they are asked for when they are listed no more."""
 
     def total(self, what: str) -> int:
         return sum(lane.get(what, 0) for lane in self.lanes.values())
@@ -201,6 +240,7 @@ class RequestQueue:
         keys = self._keys
         named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.dead_letters]
         named += [keys.hosts, keys.batch(self._worker), keys.families]
+        named += [keys.state, keys.listed, keys.unlisted]
         encoded = [_encode(operation, named, keys) for operation in operations]
         text = json.dumps(encoded)
         effects = self._commit(named, [GROUP, self._now(), number, _BATCH_KEPT, _FAMILY_KEPT, text])
@@ -274,12 +314,27 @@ class RequestQueue:
         """End leases of requests that were not begun, so that any worker can take them at once."""
         self._set_idle(held, idle=self._lease + 1, deliveries=-1)
 
+    def roster(self, name: str) -> RosterView:
+        """Read the members of a roster."""
+        prefix = f"{name} ".encode()
+        listed = cast("dict[bytes, bytes]", self._redis.hgetall(self._keys.listed))
+        now = self._time()
+        members = {}
+        for field, text in listed.items():
+            if field.startswith(prefix):
+                since, note, *_ = json.loads(text)
+                member = field.removeprefix(prefix).decode()
+                members[member] = Member(note, max(0.0, now - since / 1000))
+        state = cast("bytes | None", self._redis.get(self._keys.state))
+        return RosterView(members, now, is_draining=state == b"draining")
+
     def status(self, *, forget_if_finished: bool = False) -> Status:
         """Say where every request is; on demand forget what was seen, once nothing is left."""
         keys = self._keys
         named = [*keys.lanes, keys.delayed, keys.counts, keys.watchers, keys.state]
         seen = [keys.seen(bucket) for bucket in range(SEEN_BUCKETS)] if forget_if_finished else []
-        return _read_status(self._status([*named, keys.dead_letters, *seen], [GROUP]))
+        named += [keys.dead_letters, keys.listed]
+        return _read_status(self._status([*named, *seen], [GROUP]))
 
     def evicted_keys(self) -> int:
         """Return how many keys Redis has thrown away for want of memory, of whoever's."""
@@ -395,16 +450,40 @@ def _encode(operation: Operation, named: list[str], keys: QueueKeys) -> list[Any
             flat = _flat(fields)
             return ["add", lane, after, flat, watcher, position, mark, family, is_start]
         case Done(leased, outcome):
-            return ["done", leased.lane, leased.id, outcome, _watcher(leased)]
-        case Return(leased, lane, fields, delay):
-            return ["return", leased.lane, leased.id, lane, round(delay * 1000), _flat(fields)]
+            _, member = _roster(_text(leased, b"roster"))
+            return ["done", leased.lane, leased.id, outcome, _watcher(leased), member]
+        case Return(leased, lane, fields, delay, sighting):
+            roster, member = _roster(_text(leased, b"roster"))
+            stays = bool(member) and _roster(fields.get("roster", "")) == (roster, member)
+            back = ["return", leased.lane, leased.id, lane, round(delay * 1000), _flat(fields)]
+            return [*back, roster, member, stays, _encode_sighting(sighting)]
         case Bury(leased, letter):
             text = json.dumps(letter, ensure_ascii=False)
-            return ["dead", leased.lane, leased.id, text, _watcher(leased)]
+            _, member = _roster(_text(leased, b"roster"))
+            return ["dead", leased.lane, leased.id, text, _watcher(leased), member]
+
+
+def _encode_sighting(sighting: Sighting | None) -> dict[str, Any] | None:
+    if sighting is None:
+        return None
+    new = [[member, note, lane, _flat(fields)] for member, note, lane, fields in sighting.new]
+    settle = round(sighting.settle * 1000)
+    seen = {"name": sighting.name, "takes_new": sighting.takes_new, "settle": settle}
+    return {**seen, "new": new, "missing": sighting.missing}
+
+
+def _roster(text: str) -> tuple[str, str]:
+    """Split the name of a roster and that of its member; both empty when there is none."""
+    name, _, member = text.partition(" ")
+    return (name, member) if member else ("", "")
 
 
 def _watcher(leased: Leased) -> str:
-    return leased.fields.get(b"watcher", b"").decode(errors="replace")
+    return _text(leased, b"watcher")
+
+
+def _text(leased: Leased, name: bytes) -> str:
+    return leased.fields.get(name, b"").decode(errors="replace")
 
 
 def _flat(fields: Mapping[str, str]) -> list[str]:
@@ -422,7 +501,7 @@ def _state(text: bytes) -> State:
 
 
 def _read_status(reply: Sequence[Any]) -> Status:
-    state, left, watchers, dead_letters, lengths, pending, flat = reply
+    state, left, watchers, dead_letters, lengths, pending, flat, listed = reply
     lanes: dict[str, dict[str, int]] = {
         name: {"discovered": 0, "queued": length - held, "leased": held}
         for name, length, held in zip(LANES, lengths, pending, strict=True)
@@ -432,7 +511,7 @@ def _read_status(reply: Sequence[Any]) -> Status:
         if lane:
             lanes[LANES[int(lane) - 1]][what] = int(count)
     is_flooded = b"flooded" in flat[::2]
-    return Status(_state(state), left, watchers, dead_letters, lanes, is_flooded)
+    return Status(_state(state), left, watchers, dead_letters, lanes, is_flooded, listed)
 
 
 def _seconds() -> float:

@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 LARGEST = 1024 * 1024
 """Bytes of all fields of a request together; what is larger is refused in both directions."""
 
-ENTRY_VERSION = 1
-"""Of what `encode` writes. An entry that says nothing of its version, in a field `v`, is of 1."""
+ENTRY_VERSION = 2
+"""The latest that `decode` reads. An entry that says nothing of its version, in a field `v`, is of
+1; those of rosters are of 2, since earlier workers would forget their member."""
 
-_PASSING = frozenset({"queue_lease", "delay", "watcher", "family", "download_latency", "alive"})
+_PASSING = frozenset(
+    {
+        *("queue_lease", "delay", "watcher", "family", "roster", "overdue"),
+        *("download_latency", "alive"),
+    }
+)
 """Meta that says something of this process or this attempt only, or has a field of its own."""
 _KINDS: dict[str, Any] = {
     "retry_times": int,
@@ -33,6 +39,7 @@ _KINDS: dict[str, Any] = {
     "delay": int | float,
     "watcher": str | None,
     "family": str | None,
+    "roster": str | None,
 }
 """Meta that the queue and its retries calculate with."""
 _RULES = frozenset({"_callback", "_errback"})
@@ -115,14 +122,19 @@ def _fields(request: Request, spider: Spider) -> dict[str, str]:
         "encoding": "" if request.encoding == "utf-8" else request.encoding,
         "watcher": request.meta.get("watcher") or "",
         "family": request.meta.get("family") or "",
+        "roster": request.meta.get("roster") or "",
+        "overdue": "1" if request.meta.get("overdue") else "",
+        "v": str(ENTRY_VERSION) if request.meta.get("roster") else "",
     }
 
 
 def _request(text: dict[str, str], spider: Spider) -> Request:
     meta = _lasting(_load(text, "meta", dict))
-    for name in ("watcher", "family"):
+    for name in ("watcher", "family", "roster"):
         if text.get(name):
             meta[name] = text[name]
+    if "overdue" in text:
+        meta["overdue"] = True
     _check(meta)
     if not text.get("url"):
         raise ValueError("it has no url")

@@ -67,6 +67,8 @@ class Scheduler:
     that name that does not have its meta; what else has its meta is a request of its own.
     Requests whose meta holds `family` (a name) are compared with those of their family only, and
     one that says `is_start_request` begins it anew, unless one of the family is in the queue.
+    What a watch lists may be a roster, see `roster`: it is looked at until nobody is left on it,
+    also while the queue is draining.
 
     When Redis has lost its data, the spider's start is taken once more.
 
@@ -151,7 +153,9 @@ class Scheduler:
         exchange = self._exchange
         if self._leases or not exchange.is_empty or exchange.left is None or self._anew:
             return True
-        is_watching = getattr(self._spider, "is_watching", False) and exchange.state != "draining"
+        is_watching = getattr(self._spider, "is_watching", False)
+        if exchange.state == "draining" and not exchange.listed:
+            is_watching = False
         return exchange.left > 0 or (is_watching and exchange.watchers > 0)
 
     def enqueue_request(self, request: Request) -> bool:
@@ -368,7 +372,8 @@ class Scheduler:
         if leased.deliveries > self._deliveries:
             self._bury(lease, f"{leased.deliveries - 1} workers died holding it")
             return None
-        if self._exchange.state == "draining" and b"watcher" in leased.fields:
+        is_draining = self._exchange.state == "draining"
+        if is_draining and b"watcher" in leased.fields and not self._exchange.listed:
             # It would find more and more; should the crawl go on, it is still there.
             self._exchange.send(lease.put_back(_WATCH_WHILE_DRAINING))
             return None

@@ -1,15 +1,18 @@
 -- Put new requests in and take finished ones out: all of it, once, in one step.
 --
 -- KEYS  1–3 lanes   4 delayed   5 counts   6 watchers   7 dead_letters   8 hosts   9 batch
---       10 families   11… seen buckets, and what families have seen
+--       10 families   11 state   12 listed   13 unlisted   14… seen buckets, and what families have seen
 -- ARGV  1 group   2 now in ms, or "" for the server's clock   3 the batch's number, or ""
 --       4 how long it is remembered, in s   5 the same for a family
 --       6 operations as JSON, each one of
 --       ["add", lane, delay ms, fields, watcher, seen key or 0, fingerprint, family, is start]
---       ["done", lane, id, outcome, watcher]
---       ["return", lane, id, new lane, delay ms, fields]
---       ["dead", lane, id, letter as JSON, watcher]
+--       ["done", lane, id, outcome, watcher, member]
+--       ["return", lane, id, new lane, delay ms, fields, roster, member, stays member, sighting or null]
+--       ["dead", lane, id, letter as JSON, watcher, member]
 -- The start of a family is refused only while another of the family is here.
+-- A sighting is what a watch saw of its roster: {name, takes_new, settle ms, new: [member, note, lane,
+-- fields], missing: [member, overdue]}. Members that are missing are asked for when they have settled,
+-- unless they are seen again before. A member that is asked for and listed again is not put back.
 -- A batch that comes again, since its reply was lost, is answered as the first time. Without that
 -- only "add" would happen again: the others take effect once, by whomever they are sent.
 -- Returns for each operation 1 when it took effect, else 0.
@@ -24,7 +27,10 @@ if ARGV[3] ~= "" and redis.call("HGET", KEYS[9], "number") == ARGV[3] then
 end
 
 -- Before anything is written: an error in the middle would leave half of it done.
-local kinds = { "stream", "stream", "stream", "zset", "hash", "hash", "hash", "hash", "hash", "set" }
+local kinds = {
+  "stream", "stream", "stream", "zset", "hash", "hash", "hash", "hash", "hash", "set", "string",
+  "hash", "hash",
+}
 for i, key in ipairs(KEYS) do
   local kind = redis.call("TYPE", key).ok
   if kind ~= "none" and kind ~= (kinds[i] or "set") then
@@ -42,11 +48,13 @@ local function put(lane, delay, fields)
   count_host(KEYS[8], delay <= 0 and "lanes" or "delayed", host_of(fields), 1)
   if delay <= 0 then
     redis.call("XADD", KEYS[lane], "*", unpack(fields))
-    return
+    return ""
   end
   local serial = redis.call("HINCRBY", KEYS[5], "serial", 1)
-  redis.call("ZADD", KEYS[4], now + delay, cjson.encode({ serial, lane, fields }))
+  local entry = cjson.encode({ serial, lane, fields })
+  redis.call("ZADD", KEYS[4], now + delay, entry)
   count("delayed", lane, 1)
+  return entry
 end
 
 local function take(lane, id)
@@ -71,6 +79,50 @@ local function has_member(lane, family)
   return false
 end
 
+-- Take back a request that waits until its member has settled; false if it is under way.
+local function take_back(member)
+  local entry = redis.call("HGET", KEYS[13], member)
+  if not entry or redis.call("ZREM", KEYS[4], entry) == 0 then return false end
+  local delayed = cjson.decode(entry)
+  count("delayed", delayed[2], -1)
+  count("discovered", delayed[2], -1)
+  count_host(KEYS[8], "delayed", host_of(delayed[3]), -1)
+  redis.call("HDEL", KEYS[13], member)
+  return true
+end
+
+local function see_new(sighting, member, note, lane, fields)
+  local field = sighting.name .. " " .. member
+  local text, is_back = redis.call("HGET", KEYS[12], field), take_back(member)
+  if text then
+    local known = cjson.decode(text)
+    redis.call("HSET", KEYS[12], field, cjson.encode({ known[1], note, lane, fields }))
+  elseif is_back or (sighting.takes_new and redis.call("GET", KEYS[11]) ~= "draining") then
+    redis.call("HSET", KEYS[12], field, cjson.encode({ now, note, lane, fields }))
+  end
+end
+
+local function miss(sighting, member, is_overdue)
+  local field = sighting.name .. " " .. member
+  local text = redis.call("HGET", KEYS[12], field)
+  if not text then return end
+  redis.call("HDEL", KEYS[12], field)
+  if redis.call("HEXISTS", KEYS[13], member) == 1 then return end
+  local lane, fields, delay = cjson.decode(text)[3], cjson.decode(text)[4], sighting.settle
+  if is_overdue then
+    table.insert(fields, "overdue")
+    table.insert(fields, "1")
+    delay = 0
+  end
+  redis.call("HSET", KEYS[13], member, put(lane, delay, fields))
+  count("discovered", lane, 1)
+end
+
+local function see(sighting)
+  for _, new in ipairs(sighting.new) do see_new(sighting, unpack(new)) end
+  for _, missing in ipairs(sighting.missing) do miss(sighting, unpack(missing)) end
+end
+
 local run = {}
 function run.add(lane, delay, fields, watcher, seen, fingerprint, family, is_start)
   -- The watcher first: what it keeps out must not count as seen.
@@ -89,21 +141,32 @@ function run.add(lane, delay, fields, watcher, seen, fingerprint, family, is_sta
   count("discovered", lane, 1)
   return 1
 end
-run["return"] = function(lane, id, new_lane, delay, fields)
+run["return"] = function(lane, id, new_lane, delay, fields, roster, member, stays, sighting)
   if not take(lane, id) then return 0 end
   count("discovered", lane, -1)
+  if stays and redis.call("HEXISTS", KEYS[12], roster .. " " .. member) == 1 then
+    redis.call("HDEL", KEYS[13], member)
+    return 1
+  end
   count("discovered", new_lane, 1)
-  put(new_lane, delay, fields)
+  local entry = put(new_lane, delay, fields)
+  if stays then
+    redis.call("HSET", KEYS[13], member, entry)
+  elseif member ~= "" then
+    redis.call("HDEL", KEYS[13], member)
+  end
+  if sighting ~= cjson.null then see(sighting) end
   return 1
 end
-function run.done(lane, id, outcome, watcher)
+function run.done(lane, id, outcome, watcher, member)
   if not take(lane, id) then return 0 end
+  if member ~= "" then redis.call("HDEL", KEYS[13], member) end
   if watcher ~= "" then redis.call("HDEL", KEYS[6], watcher) end
   count(outcome, lane, 1)
   return 1
 end
-function run.dead(lane, id, letter, watcher)
-  if run.done(lane, id, "dead", watcher) == 0 then return 0 end
+function run.dead(lane, id, letter, watcher, member)
+  if run.done(lane, id, "dead", watcher, member) == 0 then return 0 end
   redis.call("HSET", KEYS[7], redis.call("HINCRBY", KEYS[5], "letters", 1), letter)
   count_host(KEYS[8], "dead", host_of(cjson.decode(letter).fields), 1)
   return 1

@@ -420,7 +420,7 @@ plausible = json_values | members | texts.map(str.encode) | st.binary(max_size=4
 
 @settings(max_examples=examples(300), deadline=None)
 @given(st.dictionaries(known | st.binary(max_size=10), plausible, max_size=8))
-@example({b"v": b"2"})
+@example({b"v": b"3"})
 def test_whatever_an_entry_holds_it_is_a_request_or_a_clear_error(entry):
     entry = {b"url": URL.encode(), **entry}
 

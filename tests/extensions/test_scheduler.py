@@ -211,15 +211,15 @@ def test_a_walk_that_goes_on_is_not_begun_twice(run):
 
 def test_a_worker_that_meets_a_later_version_leaves_it_alone_and_ends(run, redis, caplog):
     async def scene(rig):
-        redis.xadd(KEYS.lanes[0], {"url": URL, "v": "2"})
+        redis.xadd(KEYS.lanes[0], {"url": URL, "v": "3"})
         await until(lambda: rig.scheduler.next_request() or rig.engine.closed_for)
         assert rig.engine.closed_for == ["newer_version"]
 
     rig = run(scene)
 
-    assert "a request in the queue is of version 2, and this worker knows up to 1" in caplog.text
+    assert "a request in the queue is of version 3, and this worker knows up to 2" in caplog.text
     assert (rig.status.left, rig.status.dead_letters) == (1, 0)
-    assert rig.queue.reclaim(1)[0].fields[b"v"] == b"2"
+    assert rig.queue.reclaim(1)[0].fields[b"v"] == b"3"
 
 
 def test_what_redis_refuses_to_others_ends_the_worker_in_one_line(run, caplog):

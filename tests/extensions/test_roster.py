@@ -1,0 +1,225 @@
+"""A roster in a real Redis: who is on it, who is asked for, and who comes back."""
+
+from __future__ import annotations
+
+import pytest
+
+from extensions.keys import QueueKeys
+from extensions.queue import Add, Bury, Done, Leased, RequestQueue, Return, Sighting
+
+SETTLE = 10.0
+WATCH = {"url": "ws://site/?list", "watcher": "rooms"}
+
+
+class Watched:
+    """A queue with a watch, and what its looks see."""
+
+    def __init__(self, redis, clock) -> None:
+        self.clock = clock
+        self.queue = RequestQueue(redis, "test", worker="ann", clock=clock)
+        self.queue.open()
+        self.queue.commit([Add(1, WATCH, None)])
+
+    def look(self, *new: str, missing: str = "", overdue: str = "", takes_new=True, note="") -> None:
+        """Look at the list, and commit what was seen with the next look."""
+        [watch] = [one for one in self.lease() if b"watcher" in one.fields]
+        listed = tuple((name, note, 2, visit(name)) for name in new)
+        gone = [(name, False) for name in missing] + [(name, True) for name in overdue]
+        sighting = Sighting("all", takes_new, SETTLE, listed, tuple(gone))
+        assert self.queue.commit([Return(watch, 1, WATCH, sighting=sighting)]) == [True]
+
+    def lease(self) -> list[Leased]:
+        return self.queue.lease(100)[1]
+
+    def visits(self) -> list[Leased]:
+        """Lease what is due, and put the watch back."""
+        leased = self.lease()
+        self.queue.commit([Return(one, 1, WATCH) for one in leased if b"watcher" in one.fields])
+        return [one for one in leased if b"roster" in one.fields]
+
+    def on_it(self) -> set[str]:
+        return set(self.queue.roster("all").members)
+
+    def balances(self) -> bool:
+        return self.queue.status().imbalance() == 0
+
+
+def visit(name: str) -> dict[str, str]:
+    return {"url": f"ws://site/?room={name}", "roster": f"all {name}"}
+
+
+def names(leased: list[Leased]) -> list[str]:
+    return [one.fields[b"url"].decode().partition("room=")[2] for one in leased]
+
+
+def again(leased: Leased, delay: float = 0.0) -> Return:
+    fields = {name.decode(): value.decode() for name, value in leased.fields.items()}
+    return Return(leased, 2, fields, delay)
+
+
+@pytest.fixture
+def watched(redis, clock) -> Watched:
+    return Watched(redis, clock)
+
+
+def test_who_is_listed_is_on_the_roster_and_nothing_is_asked(watched):
+    watched.look(*"abc")
+
+    assert watched.on_it() == set("abc")
+    assert watched.visits() == []
+    assert (watched.queue.status().listed, watched.queue.status().left) == (3, 0)
+
+
+def test_who_is_missing_is_asked_for_once_it_has_settled(watched):
+    watched.look(*"ab")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE - 1
+    early = watched.visits()
+    watched.clock.now += 2
+
+    assert early == []
+    assert names(watched.visits()) == ["a"]
+    assert watched.on_it() == {"b"}
+    assert watched.balances()
+
+
+def test_who_comes_back_before_it_has_settled_is_not_asked_for(watched):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.look("a")
+    watched.clock.now += SETTLE + 1
+
+    assert watched.visits() == []
+    assert watched.on_it() == {"a"}
+    assert watched.queue.status().left == 0
+    assert watched.balances()
+
+
+def test_who_is_under_way_is_not_asked_for_a_second_time(watched):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+    [first] = watched.visits()
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+
+    assert watched.visits() == []
+    watched.queue.commit([Done(first, "archived")])
+    assert watched.queue.status().left == 0
+    assert watched.balances()
+
+
+def test_after_its_visit_a_member_may_be_listed_and_asked_for_again(watched):
+    for _ in range(2):
+        watched.look("a")
+        watched.look(missing="a")
+        watched.clock.now += SETTLE + 1
+        [asked] = watched.visits()
+        watched.queue.commit([Done(asked, "gone")])
+
+    assert watched.queue.status().total("gone") == 2
+    assert watched.balances()
+
+
+@pytest.mark.parametrize("is_listed", [True, False])
+def test_what_goes_on_is_asked_for_later_unless_it_is_listed_again(watched, is_listed):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+    [asked] = watched.visits()
+    if is_listed:
+        watched.look("a")
+    watched.queue.commit([again(asked, 60.0)])
+    watched.clock.now += 61
+
+    assert len(watched.visits()) == (not is_listed)
+    assert watched.on_it() == ({"a"} if is_listed else set())
+    assert watched.balances()
+
+
+def test_who_waits_for_its_next_visit_and_is_listed_again_is_back_on_the_roster(watched):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+    [asked] = watched.visits()
+    watched.queue.commit([again(asked, 60.0)])
+    watched.look("a", takes_new=False)
+    watched.clock.now += 61
+
+    assert watched.visits() == []
+    assert watched.on_it() == {"a"}
+    assert watched.balances()
+
+
+def test_who_is_given_up_is_asked_for_at_once_and_told_so(watched):
+    watched.look("a")
+    watched.look(overdue="a")
+
+    [asked] = watched.visits()
+    assert asked.fields[b"overdue"] == b"1"
+
+
+@pytest.mark.parametrize("how", ["closed", "draining"])
+def test_nobody_new_joins_when_none_are_taken(watched, how):
+    watched.look("a")
+    if how == "draining":
+        watched.queue.set_state("draining")
+    watched.look(*"ab", takes_new=how == "draining")
+
+    assert watched.on_it() == {"a"}
+
+
+def test_a_look_that_is_committed_twice_counts_once(watched):
+    watched.look("a")
+    [watch] = watched.lease()
+    seen = Return(watch, 1, WATCH, sighting=Sighting("all", True, SETTLE, (), (("a", False),)))
+    watched.queue.commit([seen])
+    late = Sighting("all", True, SETTLE, (("b", "", 2, visit("b")),))
+
+    assert watched.queue.commit([Return(watch, 1, WATCH, sighting=late)]) == [False]
+    assert watched.on_it() == set()
+
+
+def test_what_takes_the_place_of_a_visit_leaves_the_member_free(watched, redis):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+    [asked] = watched.visits()
+    watched.queue.commit([Return(asked, 2, {"url": "https://replays/a.json"})])
+
+    assert redis.hlen(QueueKeys("test").unlisted) == 0
+
+
+def test_a_dead_letter_leaves_the_member_free(watched, redis):
+    watched.look("a")
+    watched.look(missing="a")
+    watched.clock.now += SETTLE + 1
+    [asked] = watched.visits()
+    watched.queue.commit([Bury(asked, {"lane": 2, "fields": [], "reason": "why"})])
+
+    assert redis.hlen(QueueKeys("test").unlisted) == 0
+    assert watched.balances()
+
+
+def test_a_note_is_kept_and_brought_up_to_date(watched):
+    watched.look("a", note="ann bob")
+    watched.clock.now += 5
+    watched.look("a", note="ann bill")
+
+    member = watched.queue.roster("all").members["a"]
+    assert (member.note, member.age) == ("ann bill", 5.0)
+
+
+def test_another_watch_has_another_roster(watched):
+    watched.look("a")
+
+    assert watched.queue.roster("others").members == {}
+
+
+def test_a_purge_forgets_the_roster(watched):
+    watched.look(*"ab")
+    watched.look(missing="a")
+    watched.queue.purge()
+
+    assert watched.queue.status().listed == 0
