@@ -26,11 +26,12 @@ from scrapy.http import TextResponse
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 from scrapy_playwright.page import PageMethod
 
-from battles.dialogue import STATUS, Manners, write_list
-from battles.listing import Listing, Question
+from battles.dialogue import STATUS, Manners
+from battles.listing import Look, Plan, Question, tops
 from battles.parsers.frames import (
     RoomList,
     RoomReader,
+    parse_formats,
     parse_query,
     parse_room_list,
     room_of,
@@ -221,11 +222,15 @@ class _ListPage(_View):
         # Each question is a click and an answer; a full list takes some hundred of them.
         self.seconds = 10 * manners.patience
         self._answers: asyncio.Queue[RoomList] = asyncio.Queue()
+        self._plan = Plan.read(request.meta.get("plan"))
+        self._formats: list[str] = []
         self._shown = Question()
 
     def hear(self, room: str, lines: list[str]) -> None:
         for line in [] if room else lines:
-            if (response := parse_query(line)) is not None and response[0] == "roomlist":
+            if (formats := parse_formats(line)) is not None:
+                self._formats = formats
+            elif (response := parse_query(line)) is not None and response[0] == "roomlist":
                 with suppress(BadReplyError):
                     self._answers.put_nowait(parse_room_list(response[1]))
                     self._note_answer()
@@ -235,14 +240,14 @@ class _ListPage(_View):
         formats = [name for name in query.get("formats", [""])[0].split(",") if name]
         elo = query.get("min_elo", [""])[0]
         min_elo = int(elo) if elo else None
-        listing = Listing(formats, min_elo=min_elo)
+        look, began = Look(tops(formats, min_elo), self._plan), time.monotonic()
         # The page asks for all battles of itself.
         answer = await self._answer()
-        while question := listing.next():
+        while question := look.next():
             if question != self._shown:
                 answer = await self._ask(page, question)
-            listing.take(question, answer)
-        self.body = write_list(listing, total=None, min_elo=min_elo)
+            look.take(question, answer)
+        self.body = look.write(formats=self._formats, seconds=time.monotonic() - began)
 
     async def _ask(self, page: Page, question: Question) -> RoomList:
         """Set what is different, one control after the other: each of them asks anew."""
@@ -270,7 +275,7 @@ class _RoomPage(_View):
 
     def __init__(self, request: Request, manners: Manners, is_leaving: asyncio.Event) -> None:
         super().__init__(request, manners)
-        self.seconds = manners.patience + manners.stay + manners.after_end
+        self.seconds = manners.patience + manners.stay + manners.settle
         self._room = room_of(battle_of(request.url) or "")
         self._reader = RoomReader()
         self._news = asyncio.Event()
@@ -286,8 +291,9 @@ class _RoomPage(_View):
         reader = self._reader
         if not await self._wait("waiting", self._manners.patience):
             raise TimeoutError(f"{page.url} joins no room")
-        await self._wait("running", self._manners.stay)
-        await self._wait("ended", self._manners.after_end)
+        if self._manners.stay:
+            await self._wait("running", self._manners.stay)
+            await self._wait("ended", self._manners.settle)
         self.status = STATUS.get(reader.state, HTTPStatus.NOT_FOUND)
         self.body = "\n".join(reader.lines).encode()
 

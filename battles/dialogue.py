@@ -2,13 +2,13 @@
 
 One request is one question. `?list&formats=…&min_elo=…` asks for the live battles, and the answer
 is JSON; `?room=battle-ID` looks into a room, and the answer is its log. What cannot be seen comes
-with the status that HTTP has for it: 404 for a room that is gone, 403 for one that is hidden.
+with the status that HTTP has for it: 404 for a room that is gone, 403 for one that is hidden, 423
+for one that is not open to us.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
 from collections import Counter
@@ -21,7 +21,7 @@ from urllib.parse import parse_qs, urlsplit
 from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
 from scrapy.http import TextResponse
 
-from battles.listing import Listing
+from battles.listing import Look, Plan, tops
 from battles.outbox import Message, Outbox
 from battles.parsers.frames import (
     RoomReader,
@@ -51,6 +51,7 @@ STATUS: dict[State, HTTPStatus] = {
     "expired": HTTPStatus.OK,
     "gone": HTTPStatus.NOT_FOUND,
     "hidden": HTTPStatus.FORBIDDEN,
+    "refused": HTTPStatus.LOCKED,
 }
 _FULL = 30.0
 """Seconds until another try to join, when we are in as many rooms as the server allows."""
@@ -66,10 +67,11 @@ class Manners:
     """Seconds between two messages."""
     rooms: int = 49
     """At a time; with the lobby that makes fifty."""
-    stay: float = 120.0
-    """Seconds to wait in a room for the end of its battle."""
-    after_end: float = 8.0
-    """Seconds to wait for the new ratings."""
+    stay: float = 0.0
+    """Seconds to wait in a room for the end of its battle; 0: a room is only visited."""
+    settle: float = 10.0
+    """Seconds to wait after an end that one was there for: for the new ratings, and for whoever
+    hides the battle."""
     patience: float = 60.0
     """Seconds to wait for an answer."""
 
@@ -78,15 +80,15 @@ class Manners:
         """Read them.
 
         Settings:
-            ROOMS_MESSAGE_INTERVAL (0.6), ROOMS_PER_CONNECTION (49), ROOMS_STAY (120.0),
-            ROOMS_AFTER_END (8.0), DOWNLOAD_TIMEOUT: see the fields.
+            ROOMS_MESSAGE_INTERVAL (0.6), ROOMS_PER_CONNECTION (49), ROOMS_STAY (0.0),
+            ROOMS_SETTLE (10.0), DOWNLOAD_TIMEOUT: see the fields.
 
         """
         return cls(
             interval=settings.getfloat("ROOMS_MESSAGE_INTERVAL", 0.6),
             rooms=settings.getint("ROOMS_PER_CONNECTION", 49),
-            stay=settings.getfloat("ROOMS_STAY", 120.0),
-            after_end=settings.getfloat("ROOMS_AFTER_END", 8.0),
+            stay=settings.getfloat("ROOMS_STAY", 0.0),
+            settle=settings.getfloat("ROOMS_SETTLE", 10.0),
             patience=settings.getfloat("DOWNLOAD_TIMEOUT"),
         )
 
@@ -156,7 +158,7 @@ class ShowdownDialogue:
         if "room" in question:
             status, body = await self._visit(question["room"][0], request.meta.get("alive"))
         else:
-            status, body = HTTPStatus.OK, await self._list(question)
+            status, body = HTTPStatus.OK, await self._list(request)
         # AutoThrottle goes by this.
         request.meta["download_latency"] = self.latency
         return TextResponse(request.url, status=status, body=body, encoding="utf-8")
@@ -180,27 +182,22 @@ class ShowdownDialogue:
 
     # --- The list ---------------------------------------------------------------------------------
 
-    async def _list(self, question: dict[str, list[str]]) -> bytes:
-        formats = question.get("formats", [""])[0]
+    async def _list(self, request: Request) -> bytes:
+        began, question = self._clock(), _question(request)
+        formats = [name for name in question.get("formats", [""])[0].split(",") if name]
         min_elo = question.get("min_elo", [""])[0]
-        listing = Listing(
-            [name for name in formats.split(",") if name],
-            min_elo=int(min_elo) if min_elo else None,
-        )
-        total = await self._ask_all(listing)
-        listing.look_further(total, self._formats)
-        if listing.has_more:
-            total = await self._ask_all(listing)
-        return write_list(listing, total=total if listing.is_of_everything else None)
-
-    async def _ask_all(self, listing: Listing) -> int | None:
-        while question := listing.next():
-            answer = await self._ask("roomlist", question.command)
+        first = tops(formats, int(min_elo) if min_elo else None)
+        look = Look(first, Plan.read(request.meta.get("plan")))
+        while asked := look.next():
+            answer = await self._ask("roomlist", asked.command)
             try:
-                listing.take(question, parse_room_list(answer))
+                look.take(asked, parse_room_list(answer))
             except BadReplyError as error:
-                raise DownloadFailedError(f"{question.command}: {error}") from error
-        return parse_battle_count(await self._ask("rooms", "/cmd rooms"))
+                raise DownloadFailedError(f"{asked.command}: {error}") from error
+        total = None
+        if look.is_short and first == tops((), None):
+            total = parse_battle_count(await self._ask("rooms", "/cmd rooms"))
+        return look.write(total=total, formats=self._formats, seconds=self._clock() - began)
 
     async def _ask(self, kind: str, command: str) -> Any:  # noqa: ANN401 -- what JSON holds
         async with self._asking:
@@ -248,10 +245,10 @@ class ShowdownDialogue:
             alive()
         reader = visit.reader
         try:
-            if reader.state == "running":
+            if reader.state == "running" and self._manners.stay:
                 await self._wait(visit, self._manners.stay)
-            if reader.state == "ended":
-                await self._wait(visit, self._manners.after_end)
+            if reader.state == "ended" and self._manners.stay:
+                await self._wait(visit, self._manners.settle)
         finally:
             self._go(room, visit)
         if reader.state == "full":
@@ -342,18 +339,6 @@ class ShowdownDialogue:
         if visit.leave and any(line.startswith(("|deinit", "|noinit|")) for line in lines):
             visit.leave = None
             self._forget(room, visit)
-
-
-def write_list(listing: Listing, *, total: int | None, min_elo: int | None = None) -> bytes:
-    """Write what a listing found as the spider reads it; leave out what is rated lower."""
-    rooms = {id: elo for id, elo in listing.found.items() if (elo or 0) >= (min_elo or 0)}
-    answer = {
-        "rooms": rooms,
-        "total": total,
-        "questions": listing.asked,
-        "is_cut": listing.is_cut,
-    }
-    return json.dumps(answer).encode()
 
 
 def _question(request: Request) -> dict[str, list[str]]:

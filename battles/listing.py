@@ -1,24 +1,43 @@
-"""Decide what to ask so that every live battle is found: one answer shows a hundred at most."""
+"""Decide what to ask of the list of live battles: one answer shows a hundred at most.
+
+The newest battles come first, so one question shows all that has begun since the last look. Whether
+an older one is still there, takes a question that it falls under: of its format, or of the letters
+that its players' names begin with where a format has more battles than an answer shows. Looks take
+turns with these questions, so that none of them lasts longer than the interval between two.
+"""
 
 from __future__ import annotations
 
+import difflib
+import json
+import re
 import string
-from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import Counter, deque
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from battles.parsers.names import format_of
+from battles.parsers.frames import Room
+from battles.parsers.names import format_of, is_battle_id
+from battles.parsers.reply import BadReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from battles.parsers.frames import RoomList
+
+    Players = Mapping[str, tuple[str, ...]]
+    """Battles, and the ids of their players."""
 
 _LETTERS = string.ascii_lowercase + string.digits
 _LONGEST_PREFIX = 3
 """Letters; more than a hundred players whose names begin with the same three are not split."""
-_MISSING = 0.02
-"""Share of all battles that may begin or end while one asks."""
+_SPLIT = 90
+"""Battles from which a question is split: a few more may begin until it is asked."""
+_HIDDEN = 0.02
+"""Share of all battles that may begin or end while one asks, or are counted and hidden."""
+_KEY = re.compile(r"[a-z0-9]{0,60},[0-9]{0,5},[a-z0-9]{0,3}")
+_MOST = 5000
+"""Questions that a plan may hold; what has more is no plan of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,72 +50,279 @@ class Question:
     prefix: str = ""
     """Of a player's id."""
 
+    @classmethod
+    def read(cls, key: str) -> Question:
+        """Read what `key` wrote."""
+        format, elo, prefix = key.split(",")
+        return cls(format, int(elo) if elo else None, prefix)
+
+    @property
+    def key(self) -> str:
+        """The question as text: format, lowest rating, prefix."""
+        elo = "" if self.min_elo is None else self.min_elo
+        return f"{self.format},{elo},{self.prefix}"
+
     @property
     def command(self) -> str:
         """The question as the server reads it."""
-        elo = "" if self.min_elo is None else self.min_elo
-        return f"/cmd roomlist {self.format},{elo},{self.prefix}"
+        return f"/cmd roomlist {self.key}"
+
+    def fits(self, battle_id: str, players: Iterable[str]) -> bool:
+        """Tell whether a battle falls under it; all that are known are rated high enough."""
+        if self.format and format_of(battle_id) != self.format:
+            return False
+        return not self.prefix or any(player.startswith(self.prefix) for player in players)
+
+    def holds(self, other: Question) -> bool:
+        """Tell whether whatever falls under another question falls under this one, too."""
+        return self.format in ("", other.format) and other.prefix.startswith(self.prefix)
+
+    def split(self, formats: Iterable[str]) -> list[Question]:
+        """Return the questions that make up this one; none when it cannot be split."""
+        if not self.format:
+            return [Question(format, self.min_elo) for format in sorted(formats)]
+        if len(self.prefix) == _LONGEST_PREFIX:
+            return []
+        return [Question(self.format, self.min_elo, self.prefix + letter) for letter in _LETTERS]
 
 
-class Listing:
-    """Asks for all battles of some formats, or of all, and splits what is too much for an answer.
+@dataclass(slots=True)
+class Plan:
+    """What the next look asks, and what the looks before have learned; travels with the watch."""
 
-    By format first: one that is full is split by the first letters of the players' names.
-    """
+    room: int = 20
+    """Questions that a look may ask."""
+    looks: int = 0
+    newest: int = 0
+    """The highest number of a battle that was seen; the server numbers them as they begin."""
+    todo: list[str] = field(default_factory=list)
+    """Questions that may show battles which began before the first look."""
+    checks: list[str] = field(default_factory=list)
+    """Questions that show whether known battles are still there, the longest not asked first."""
+    asked: dict[str, int] = field(default_factory=dict)
+    """The look that last asked a question."""
 
-    def __init__(self, formats: Iterable[str] = (), *, min_elo: int | None = None) -> None:
-        self.found: dict[str, int | None] = {}
-        """The battles, and the lower of their players' ratings."""
-        self.asked = 0
-        self.is_cut = False
-        """Whether some battles could not be told apart, and may be missing."""
-        self._min_elo = min_elo
-        self._formats = set(formats)
-        self._is_split = False
-        self._waiting = deque(Question(format, min_elo) for format in sorted(self._formats))
-        if not self._formats:
-            self._waiting.append(Question(min_elo=min_elo))
+    @classmethod
+    def read(cls, value: object) -> Plan:
+        """Read what `write` wrote; a new plan when it is something else."""
+        plan = cls()
+        if not isinstance(value, dict):
+            return plan
+        for name in ("room", "looks", "newest"):
+            if isinstance(number := value.get(name), int) and 0 <= number < 2**53:
+                setattr(plan, name, number)
+        plan.todo, plan.checks = (_keys(value.get(name)) for name in ("todo", "checks"))
+        asked = value.get("asked")
+        known = asked if isinstance(asked, dict) and len(asked) <= _MOST else {}
+        plan.asked = {key: n for key, n in known.items() if _is_key(key) and isinstance(n, int)}
+        return plan
 
-    @property
-    def is_of_everything(self) -> bool:
-        """Whether its size can be compared with the number of all battles."""
-        return self._min_elo is None and (not self._formats or self._is_split)
+    def write(self) -> dict[str, Any]:
+        """Return it as JSON holds it."""
+        return asdict(self)
 
-    @property
-    def has_more(self) -> bool:
-        """Whether something is left to ask."""
-        return bool(self._waiting)
+    def learn(self, seen: Seen, tops: Iterable[Question], live: Players) -> None:
+        """Take note of a look, and choose what the next one asks about live battles."""
+        self.looks += 1
+        self.newest = max(self.newest, *map(_number, seen.rooms), 0)
+        self.asked |= dict.fromkeys(seen.asked, self.looks)
+        self.todo = list(seen.left)
+        if seen.is_short_of(len(live)):
+            known = {*self.asked, *self.todo}
+            every = [Question(format, top.min_elo).key for top in tops for format in seen.formats]
+            self.todo += [key for key in every if key not in known]
+        checks = {one.key for top in tops for one in _checks(top, live)}
+        self.checks = sorted(checks, key=lambda key: (self.asked.get(key, 0), key))
+        kept = {*self.checks, *self.todo}
+        # Formats as a whole stay: those without battles need not be asked again.
+        self.asked = {key: n for key, n in self.asked.items() if key in kept or key[-1] == ","}
+
+
+class Look:
+    """One look at the list: takes answers, and says what to ask next."""
+
+    def __init__(self, tops: Collection[Question], plan: Plan) -> None:
+        self.is_short = False
+        """Whether some question that comes first showed no more than the newest battles."""
+        self._plan = plan
+        self._are_tops = set(tops)
+        self._tops = deque(sorted(tops, key=lambda top: plan.asked.get(top.key, 0)))
+        self._checks = deque(map(Question.read, plan.checks))
+        self._todo = deque(map(Question.read, plan.todo))
+        self._found: dict[str, Room] = {}
+        self._asked: list[Question] = []
+        self._complete: list[Question] = []
+        self._is_cut = False
 
     def next(self) -> Question | None:
-        """Return what to ask next; None when all answers are complete."""
-        if not self._waiting:
+        """Return what to ask next; None when that is enough for a look."""
+        if len(self._asked) >= self._plan.room:
             return None
-        self.asked += 1
-        return self._waiting.popleft()
+        turns = [self._todo, self._checks] if len(self._asked) % 2 else [self._checks, self._todo]
+        for waiting in (self._tops, *turns):
+            while waiting:
+                question = waiting.popleft()
+                if not self._is_known(question):
+                    return question
+        return None
 
     def take(self, question: Question, answer: RoomList) -> None:
         """Take note of an answer."""
-        self.found |= {room.id: room.min_elo for room in answer.rooms}
+        self._asked.append(question)
+        self._found |= {room.id: room for room in answer.rooms}
         if not answer.is_full:
+            self._complete.append(question)
             return
-        if not question.format:
-            self._is_split = True
-            self._ask({format_of(room.id) for room in answer.rooms})
-        elif len(question.prefix) < _LONGEST_PREFIX:
-            prefixes = [question.prefix + letter for letter in _LETTERS]
-            self._waiting.extend(
-                Question(question.format, self._min_elo, prefix) for prefix in prefixes
-            )
-        else:
-            self.is_cut = True
+        self.is_short = self.is_short or question in self._are_tops
+        oldest = min((_number(room.id) for room in answer.rooms), default=0)
+        if oldest <= self._plan.newest and question.key in self._plan.asked:
+            # It reaches back to what is known already.
+            return
+        parts = question.split({format_of(room.id) for room in answer.rooms})
+        self._is_cut = self._is_cut or not parts
+        self._todo.extend(parts)
 
-    def look_further(self, total: int | None, formats: Iterable[str]) -> None:
-        """Ask for the other formats, too, when there are more battles than were found."""
-        is_short = total is None or total - len(self.found) > 1 + _MISSING * total
-        if self._is_split and is_short:
-            self._ask(formats)
+    def write(
+        self, *, total: int | None = None, formats: Iterable[str] = (), seconds: float = 0.0
+    ) -> bytes:
+        """Write what was seen as `read_look` reads it."""
+        formats, wanted = list(formats), {top.format for top in self._are_tops} - {""}
+        seen = {
+            "rooms": {room.id: [room.min_elo, *room.players] for room in self._found.values()},
+            "asked": [question.key for question in self._asked],
+            "complete": [question.key for question in self._complete],
+            "left": [question.key for question in self._todo if not self._is_known(question)],
+            "total": total,
+            "is_full": self.is_short,
+            "is_cut": self._is_cut,
+            "formats": formats if self.is_short and not wanted else [],
+            "unknown": {name: _nearest(name, formats) for name in wanted.difference(formats)}
+            if formats
+            else {},
+            "seconds": seconds,
+        }
+        return json.dumps(seen).encode()
 
-    def _ask(self, formats: Iterable[str]) -> None:
-        new = {*formats} - self._formats
-        self._formats |= new
-        self._waiting.extend(Question(format, self._min_elo) for format in sorted(new))
+    def _is_known(self, question: Question) -> bool:
+        return question in self._asked or any(one.holds(question) for one in self._complete)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a look saw."""
+
+    rooms: dict[str, Room]
+    asked: list[str]
+    complete: list[Question]
+    """Questions whose answers showed all that falls under them."""
+    left: list[str]
+    """What there was no time to ask."""
+    total: int | None
+    """Of all live battles, also those that are hidden; None when it was not asked for."""
+    is_full: bool
+    is_cut: bool
+    """Whether some battles cannot be told apart by any question."""
+    formats: list[str]
+    """All that the server has, if they may be wanted."""
+    unknown: dict[str, str]
+    """Formats that were asked for and the server lacks, and the one it has that is most like it."""
+    seconds: float
+    """That the look took."""
+
+    def missing(self, known: Players) -> list[str]:
+        """Return the battles that are listed no more, as far as the look can tell."""
+        of_format: dict[str, list[Question]] = {}
+        for question in self.complete:
+            of_format.setdefault(question.format, []).append(question)
+        of_all = of_format.get("", [])
+        return [
+            id
+            for id, players in known.items()
+            if id not in self.rooms
+            and any(one.fits(id, players) for one in of_format.get(format_of(id), []) + of_all)
+        ]
+
+    def is_short_of(self, live: int) -> bool:
+        """Tell whether there are battles that no look has seen, when so many are known."""
+        if not self.is_full:
+            return False
+        return self.total is None or self.total - live > 1 + _HIDDEN * self.total
+
+
+def read_look(body: bytes) -> Seen:
+    """Read what `Look.write` wrote.
+
+    Raises:
+        BadReplyError: it did not.
+
+    """
+    try:
+        value = json.loads(body)
+        rooms = {
+            id: Room(id, elo, tuple(players))
+            for id, (elo, *players) in value.pop("rooms").items()
+            if is_battle_id(id)
+        }
+        complete = [Question.read(key) for key in value.pop("complete")]
+        return Seen(rooms, complete=complete, **value)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise BadReplyError(f"no list of battles: {error}") from None
+
+
+def tops(formats: Iterable[str], min_elo: int | None) -> list[Question]:
+    """Return what every look asks first: all battles, or those of each wanted format."""
+    return [Question(format, min_elo) for format in formats] or [Question(min_elo=min_elo)]
+
+
+def _checks(question: Question, live: Players) -> Iterator[Question]:
+    """Yield few questions under each of which fewer battles fall than an answer shows.
+
+    Every battle that falls under the given question falls under one of them.
+    """
+    below = {id: players for id, players in live.items() if question.fits(id, players)}
+    if len(below) < _SPLIT or len(question.prefix) == _LONGEST_PREFIX:
+        if below:
+            yield question
+    elif question.format:
+        for prefix in _cover(question.prefix, below):
+            yield from _checks(Question(question.format, question.min_elo, prefix), below)
+    else:
+        of_format: dict[str, dict[str, tuple[str, ...]]] = {}
+        for id, players in below.items():
+            of_format.setdefault(format_of(id), {})[id] = players
+        for format, group in of_format.items():
+            yield from _checks(Question(format, question.min_elo), group)
+
+
+def _cover(prefix: str, below: Players) -> list[str]:
+    """Choose longer prefixes so that each battle has a player whose name begins with one."""
+    size = len(prefix) + 1
+    names = {
+        id: {player[:size] for player in players if player.startswith(prefix)}
+        for id, players in below.items()
+    }
+    counts = Counter(one for prefixes in names.values() for one in prefixes)
+    chosen: set[str] = set()
+    for one, _ in counts.most_common():
+        if len(one) == size and any(one in had and not had & chosen for had in names.values()):
+            chosen.add(one)
+    return sorted(chosen)
+
+
+def _number(battle_id: str) -> int:
+    digits = re.search(r"[0-9]{1,15}$", battle_id)
+    return int(digits[0]) if digits else 0
+
+
+def _nearest(name: str, formats: Collection[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, formats, 1)), "")
+
+
+def _keys(value: object) -> list[str]:
+    if not isinstance(value, list) or len(value) > _MOST:
+        return []
+    return [key for key in value if _is_key(key)]
+
+
+def _is_key(key: object) -> bool:
+    return isinstance(key, str) and _KEY.fullmatch(key) is not None

@@ -179,9 +179,8 @@ class Exchange:
         self.state: State = "running"
         self.left: int | None = None
         """What was left in the queue when last looked, while nothing was left here."""
-        self.watchers = 0
-        self.listed = 0
-        """Members of rosters when last looked."""
+        self.watchers = self.listed = 0
+        """Watches, and members of their rosters, when last looked."""
         self.blocked = ""
         """Why nothing new is handed to the engine; without `give_back`, leases are kept."""
         self._told = ""

@@ -43,7 +43,9 @@ class GatedDownloadHandler(BaseDownloadHandler):
         if self._throttle is None:
             return await self.fetch(request)
         may_pass = bool(request.meta.get("is_own_probe"))
-        turn = await self._throttle.turn(request.url, may_pass=may_pass)
+        # What finds more comes first here, as it does in the queue.
+        is_urgent = request.priority > 0
+        turn = await self._throttle.turn(request.url, may_pass=may_pass, is_urgent=is_urgent)
         if turn.is_probe and self._breaker is not None:
             request.meta["alive"] = partial(self._breaker.is_alive, turn)
         began = time.monotonic()

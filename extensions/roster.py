@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from extensions.queue import RosterView
 
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A member that a look saw for the first time, or with another note than before."""

@@ -138,10 +138,8 @@ class Throttle:
         """Told of a host whose breaker `tripped` or `closed`, whichever worker made it."""
         self.on_failure: Callable[[Exception], object] = lambda _error: None
         """Told what Redis answered when it did not do what was asked."""
-        self._limits = limits
+        self._limits, self._clock, self._user_agent = limits, clock, user_agent
         self._hold, self._longest = hold, longest
-        self._user_agent = user_agent
-        self._clock = clock
         self._gates: dict[str, _Gate] = {}
         self._paused: dict[str, tuple[float, str]] = {}
         """Hosts that this worker leaves to the others: until when, on the local clock, and why."""
@@ -151,9 +149,11 @@ class Throttle:
         """Hosts that asked to be left alone while Redis was away, and what they said."""
         self._done = _Numbers()
         """Of turns that are over, to give back with the next question."""
-        self._confirming: set[asyncio.Task[None]] = set()
         self._clocks = _Clocks()
+        self._confirming: set[asyncio.Task[None]] = set()
         self._batch = Batcher(self._ask, size=_AT_ONCE, delay=0.0)
+        self._urgent: Counter[str] = Counter()
+        """By host: urgent requests that wait for their turns."""
         self._leaving = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
         self._news = Listener(redis, self.hosts.news, hear=self.hear, catch_up=self._learn)
@@ -197,16 +197,29 @@ class Throttle:
         """Have what waits for its turn go back to the queue: the crawl is ending."""
         self._leaving.set()
 
-    async def turn(self, url: str, *, may_pass: bool = False) -> Turn:
+    async def turn(self, url: str, *, may_pass: bool = False, is_urgent: bool = False) -> Turn:
         """Wait until a request may be sent; one that may pass is sent also by a worker that pauses.
+
+        One that is urgent goes before this worker's others to the same host.
 
         Raises:
             HeldError: the host is held, this worker leaves it alone, or the crawl is ending.
 
         """
-        host, may_give_up = host_of(url), True
+        host = host_of(url)
+        self._urgent[host] += is_urgent
+        try:
+            return await self._turn(host, may_pass=may_pass, is_urgent=is_urgent)
+        finally:
+            self._urgent[host] -= is_urgent
+
+    async def _turn(self, host: str, *, may_pass: bool, is_urgent: bool) -> Turn:
+        may_give_up = True
         while True:
             self._check(host, may_pass=may_pass)
+            if self._urgent[host] and not is_urgent and self._is_limited(host):
+                await self._sleep(_FLUSH)
+                continue
             if not self._is_limited(host):
                 return Turn(host)
             answer = await self._submit(host)

@@ -9,9 +9,9 @@ from typing import Any, Literal
 from battles.parsers.names import is_battle_id, to_id
 from battles.parsers.reply import BadReplyError
 
-State = Literal["waiting", "running", "ended", "expired", "hidden", "gone", "full"]
+State = Literal["waiting", "running", "ended", "expired", "hidden", "gone", "refused", "full"]
 """Of a room: not joined yet, being played, over, closed for want of players, made private, not
-there, or not to be joined since too many others are."""
+there, not open to us, or not to be joined since we are in too many others."""
 SHOWN = 100
 """Rooms that one list holds at most."""
 _MOST_FORMATS = 20_000
@@ -20,7 +20,7 @@ _ROOM = "battle-"
 _REFUSALS: dict[str, State] = {
     "nonexistent": "gone",
     "namerequired": "hidden",
-    "joinfailed": "hidden",
+    "joinfailed": "refused",
     "rename": "hidden",
     "": "full",
 }
@@ -38,6 +38,8 @@ class Room:
     """Of the battle: `gen9ou-9`."""
     min_elo: int | None
     """The lower of the players' ratings; `None` when it is not rated."""
+    players: tuple[str, ...] = ()
+    """Ids of the first two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def parse_room_list(value: object) -> RoomList:
     if not isinstance(rooms, dict):
         raise BadReplyError(f"not a list of rooms but {type(value).__name__}")
     usable = [
-        Room(name.removeprefix(_ROOM), _elo(facts))
+        Room(name.removeprefix(_ROOM), _elo(facts), _players(facts))
         for name, facts in rooms.items()
         if name.startswith(_ROOM) and is_battle_id(name.removeprefix(_ROOM))
     ]
@@ -142,9 +144,6 @@ class RoomReader:
     """Its log so far."""
     is_expired: bool = False
     """Whether the server closed it because nobody was left."""
-    is_rated: bool = False
-    ratings: int = 0
-    """Lines that told a new rating; they come after the end."""
 
     def feed(self, lines: list[str]) -> None:
         """Take the lines of one frame."""
@@ -154,16 +153,14 @@ class RoomReader:
     @property
     def is_complete(self) -> bool:
         """Whether nothing more will come that matters."""
-        if self.state == "ended":
-            return not self.is_rated or self.ratings > 1
-        return self.state not in ("waiting", "running")
+        return self.state not in ("waiting", "running", "ended")
 
     def _take(self, line: str) -> None:
         if line.startswith("|init|"):
             # The whole log follows, also when the room is joined a second time.
-            self.state, self.lines, self.ratings = "running", [], 0
+            self.state, self.lines = "running", []
         elif line.startswith("|noinit|"):
-            self.state = _REFUSALS.get(line.split("|", 3)[2], "hidden")
+            self.state = _REFUSALS.get(line.split("|", 3)[2], "refused")
         elif line.startswith("|expire|"):
             self.is_expired = True
             self.state = "expired" if self.state == "running" else self.state
@@ -182,10 +179,11 @@ class RoomReader:
         self.lines.append(line)
         if line.startswith("|win|") or line == "|tie":
             self.state = "ended"
-        elif line.startswith("|rated|"):
-            self.is_rated = True
-        elif line.startswith("|raw|") and "rating: " in line:
-            self.ratings += 1
+
+
+def _players(facts: object) -> tuple[str, ...]:
+    names = [facts.get(seat) for seat in ("p1", "p2")] if isinstance(facts, dict) else []
+    return tuple(to_id(name) for name in names if isinstance(name, str))
 
 
 def _elo(facts: object) -> int | None:

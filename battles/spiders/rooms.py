@@ -1,8 +1,11 @@
-"""Watch the list of live battles, and look into every room until its battle ends."""
+"""Watch the list of live battles, and visit each room once, after its battle has left the list.
+
+A battle that ends leaves the list, and its room stays for at least ten minutes. Visited then, it
+shows the whole log in one frame, the new ratings too, and whoever hid it says so himself.
+"""
 
 from __future__ import annotations
 
-import json
 import time
 from http import HTTPStatus
 from importlib.util import find_spec
@@ -13,14 +16,16 @@ import scrapy
 
 from battles.arguments import Argument, ArgumentError, read_count, read_names, reject_unknown
 from battles.items import Battle, Unreadable
+from battles.listing import Plan, read_look, tops
 from battles.parsers.frames import room_of
-from battles.parsers.names import battle_of, is_battle_id
+from battles.parsers.names import battle_of
 from battles.parsers.replay import parse_replay
 from battles.parsers.reply import BadReplyError, RefusedError
 from battles.parsers.room import parse_room
 from extensions.addresses import without_credentials
 from extensions.lease import end_watch
 from extensions.retry import give_up, look_again, retry_later
+from extensions.roster import Listed, note_sighting, read_roster
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -29,8 +34,21 @@ if TYPE_CHECKING:
     from scrapy.http import Response
     from scrapy.settings import Settings
 
+    from battles.listing import Seen
+    from extensions.queue import RosterView
+
 _LIST_PRIORITY = 10
 """Discovery before downloads."""
+_SLOT = "list of battles"
+"""The downloader's slot of the list: it never waits for rooms."""
+_SHARE = 0.8
+"""Part of the time between two looks that one may take for its questions."""
+_FEWEST = 4
+"""Questions that a look may ask however short the time is."""
+_LONGEST_PAUSE = 540.0
+"""Seconds between two visits to a room: a minute less than one is there after its battle ended."""
+_REFUSALS = 3
+"""Visits on which the server lets nobody in until a battle counts as hidden."""
 
 
 class RoomsSpider(scrapy.Spider):
@@ -42,8 +60,14 @@ class RoomsSpider(scrapy.Spider):
         SHOWDOWN_SERVER_URL, SHOWDOWN_CLIENT_URL, SHOWDOWN_REPLAY_URL: the server's websocket, the
             web client, and the replay site, which is asked for battles whose rooms are gone.
         ROOMS_INTERVAL (15.0): seconds between two looks at the list.
-        ROOMS_AGAIN (60.0): seconds until the next look into a room whose battle goes on.
-        ROOMS_GIVE_UP (3600.0): seconds after which a battle without an end is given up.
+        ROOMS_SETTLE (10.0): seconds from when a battle is listed no more until its room is visited.
+        ROOMS_STAY (0.0): above zero, rooms are joined as soon as they are listed, and for so many
+            seconds; for servers whose rooms do not outlive their battles by minutes.
+        ROOMS_AGAIN (60.0): seconds until the next visit to a room whose battle goes on although it
+            is not listed; they double with each, up to nine minutes.
+        ROOMS_GIVE_UP (3600.0): seconds after which a battle without an end is given up: since the
+            first such visit or, when no new ones are looked for, since it was first listed.
+        ROOMS_MESSAGE_INTERVAL (0.6): seconds between two messages.
         BROWSER_PAGES (8): pages that are open at the same time, with `via=browser`.
 
     """
@@ -67,18 +91,15 @@ class RoomsSpider(scrapy.Spider):
     is_watching = True
     sites = ("SHOWDOWN_SERVER_URL", "SHOWDOWN_CLIENT_URL", "SHOWDOWN_REPLAY_URL")
     """The settings that name whom it asks."""
-    handle_httpstatus_list = [HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN]
-    custom_settings = {
-        # A request stays in its room until the battle ends, which costs next to nothing.
-        "CONCURRENT_REQUESTS": 200,
-        "CONCURRENT_REQUESTS_PER_DOMAIN": 200,
-    }
+    handle_httpstatus_list = [HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.LOCKED]
 
     def __init__(self, name: str | None = None, **arguments: str) -> None:
         super().__init__(name)
         reject_unknown(arguments if name is None else {"name", *arguments}, self.arguments)
         self._formats = read_names("formats", arguments.get("formats"))
         self._min_elo = read_count("min_elo", arguments.get("min_elo"))
+        self._told: set[str] = set()
+        """What was said once: formats that the server lacks, and that looks come late."""
         minutes = read_count("minutes", arguments.get("minutes"))
         self._until = None if minutes is None else time.time() + 60 * minutes
         self._via = arguments.get("via", "socket")
@@ -94,43 +115,55 @@ class RoomsSpider(scrapy.Spider):
         spider = super().from_crawler(crawler, *args, **kwargs)
         if spider._via == "browser":  # noqa: SLF001 -- it is our own
             _open_browser(crawler.settings)
+        elif crawler.settings.getfloat("ROOMS_STAY", 0.0) > 0:
+            # A request stays in its room until the battle ends, which costs next to nothing.
+            for name in ("CONCURRENT_REQUESTS", "CONCURRENT_REQUESTS_PER_DOMAIN"):
+                crawler.settings.set(name, 200, priority="spider")
         return spider
 
     async def start(self) -> AsyncIterator[scrapy.Request]:
         yield self._list()
 
-    def parse_list(self, response: Response) -> Iterator[scrapy.Request]:
-        """Yield a request for each battle on the list, and the next look at it."""
+    async def parse_list(self, response: Response) -> AsyncIterator[scrapy.Request]:
+        """Take note of the battles on the list, and yield the next look at it."""
+        request = response.request
+        if request is None:
+            return
         try:
-            found = json.loads(response.body)
-            rooms, total = found["rooms"], found["total"]
-        except (ValueError, TypeError, LookupError) as error:
-            if response.request and (
-                again := retry_later(response.request, self, f"bad list: {error}")
-            ):
+            seen = read_look(response.body)
+        except BadReplyError as error:
+            if again := retry_later(request, self, str(error)):
                 yield again
             return
-        self._report(found)
-        yield from (self._room(battle_id) for battle_id in rooms if is_battle_id(battle_id))
-        if total is not None:
-            self._set("rooms/missing", max(0, total - len(rooms)))
-        if response.request is None or (self._until is not None and time.time() >= self._until):
+        self._report(seen)
+        roster = await read_roster(response, str(request.meta.get("watcher")))
+        plan = Plan.read(request.meta.get("plan"))
+        if self._stays:
+            for battle_id in seen.rooms:
+                yield self._room(battle_id)
+            live = {room.id: room.players for room in seen.rooms.values()}
+        elif roster is not None:
+            live = self._keep_roster(response, seen, roster)
+        else:
+            live = {}
+        plan.room = self._questions
+        plan.learn(seen, tops(self._formats, self._min_elo), live)
+        self._count_missing(seen, plan, len(live))
+        if self._is_over and (self._stays or not (roster and roster.members)):
             end_watch(response)
             return
-        interval = self.settings.getfloat("ROOMS_INTERVAL", 15.0)
-        watcher = response.request.meta.get("watcher")
-        yield response.request.replace(
-            meta={"watcher": watcher, "delay": interval}, dont_filter=True
-        )
+        yield self._next_look(request, plan, self._wait(request, seen, roster))
 
     def parse_room(
         self, response: Response, *, since: int = 0
     ) -> Iterator[Battle | scrapy.Request]:
-        """Yield the battle of a room, found at `since`, or the next look into it."""
+        """Yield the battle of a room, or the next visit to it; `since` is when it was found."""
         battle_id = battle_of(response.url)
         if response.request is None or battle_id is None:
             return
-        if response.status == HTTPStatus.FORBIDDEN:
+        if response.status == HTTPStatus.LOCKED:
+            yield from self._knock_again(response.request)
+        elif response.status == HTTPStatus.FORBIDDEN:
             self._count("rooms/hidden")
         elif response.status == HTTPStatus.NOT_FOUND:
             self._count("rooms/gone")
@@ -139,7 +172,7 @@ class RoomsSpider(scrapy.Spider):
             now = int(time.time())
             url = without_credentials(response.url)
             battle = parse_room(response.body, asked=battle_id, url=url, fetched_at=now)
-            yield from self._keep_or_wait(battle, response.request, since)
+            yield from self._keep_or_wait(battle, response.request, since or now)
 
     def parse_replay(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
         """Yield the battle of a replay that somebody saved before its room was gone."""
@@ -165,17 +198,86 @@ class RoomsSpider(scrapy.Spider):
         self.logger.info("%s: %s; the replay site is asked instead", battle_id, reason)
         return self._replay(battle_id)
 
+    def _keep_roster(
+        self, response: Response, seen: Seen, roster: RosterView
+    ) -> dict[str, tuple[str, ...]]:
+        """Have what a look saw be kept, and return the battles that are live."""
+        known = {id: tuple(member.note.split()) for id, member in roster.members.items()}
+        takes_new = not (self._is_over or roster.is_draining)
+        missing = seen.missing(known)
+        given_up = set() if takes_new else self._overdue(roster).difference(missing)
+        self._count("rooms/missed", len(missing))
+        note_sighting(
+            response,
+            self,
+            self._watcher,
+            new={
+                room.id: Listed(self._room(room.id), " ".join(room.players))
+                for room in seen.rooms.values()
+                if known.get(room.id) != room.players
+            },
+            missing=missing,
+            overdue=given_up,
+            settle=self.settings.getfloat("ROOMS_SETTLE", 10.0),
+            takes_new=takes_new,
+        )
+        listed = {room.id: room.players for room in seen.rooms.values()}
+        gone = given_up.union(missing)
+        return {id: players for id, players in (known | listed).items() if id not in gone}
+
+    def _overdue(self, roster: RosterView) -> set[str]:
+        """Return the battles that are listed for longer than anybody waits."""
+        longest = self.settings.getfloat("ROOMS_GIVE_UP", 3600.0)
+        return {id for id, member in roster.members.items() if member.age >= longest}
+
+    def _wait(self, request: scrapy.Request, seen: Seen, roster: RosterView | None) -> float:
+        """Return the seconds until the next look is due, and say when this one came late."""
+        interval: float = self.settings.getfloat("ROOMS_INTERVAL", 15.0)
+        lease = request.meta.get("queue_lease")
+        if lease is None or roster is None:
+            return interval
+        took = roster.now - lease.leased.queued_at
+        if took - seen.seconds > interval:
+            self._count("rooms/late")
+            self._say_once(
+                "late",
+                f"The list of battles was looked at {took - seen.seconds:.0f} s late "
+                f"(ROOMS_INTERVAL is {interval:g} s): see THROTTLE_RATE, and whether this "
+                "machine or the server is slow",
+            )
+        else:
+            self._told.discard("late")
+        return float(max(0.0, min(interval, interval - took)))
+
+    def _knock_again(self, request: scrapy.Request) -> Iterator[scrapy.Request]:
+        """Yield another visit to a room that lets nobody in; in the end it counts as hidden."""
+        if request.meta.get("look_times", 0) + 1 >= _REFUSALS:
+            self._count("rooms/hidden")
+            return
+        self._count("rooms/refused")
+        yield look_again(request, self._pause(request))
+
     def _keep_or_wait(
         self, battle: Battle, request: scrapy.Request, since: int
     ) -> Iterator[Battle | scrapy.Request]:
         known_for = battle.fetched_at - since
-        if battle.ended is None and known_for < self.settings.getfloat("ROOMS_GIVE_UP", 3600.0):
+        is_given_up = known_for >= self.settings.getfloat("ROOMS_GIVE_UP", 3600.0)
+        is_given_up = is_given_up or bool(request.meta.get("overdue"))
+        if battle.ended is None and not is_given_up:
             self._count("rooms/not_ended_yet")
-            yield look_again(request, self.settings.getfloat("ROOMS_AGAIN", 60.0))
+            again = look_again(request, self._pause(request))
+            again.cb_kwargs["since"] = since
+            yield again
             return
         if battle.ended is None:
             self._count("rooms/abandoned")
         yield battle
+
+    def _pause(self, request: scrapy.Request) -> float:
+        """Return the seconds until a room is visited once more."""
+        first = self.settings.getfloat("ROOMS_AGAIN", 60.0)
+        doublings = min(request.meta.get("look_times", 0), 10)
+        return float(min(first * 2.0**doublings, max(first, _LONGEST_PAUSE)))
 
     def _list(self) -> scrapy.Request:
         min_elo = "" if self._min_elo is None else self._min_elo
@@ -183,15 +285,24 @@ class RoomsSpider(scrapy.Spider):
         return scrapy.Request(
             f"{self._server}?{urlencode({'list': '', **asked})}",
             self.parse_list,
-            meta={"watcher": f"rooms/{asked['formats'] or '*'}/{min_elo or '*'}"},
+            meta={
+                "watcher": self._watcher,
+                "download_slot": _SLOT,
+                "plan": Plan(room=self._questions).write(),
+            },
             priority=_LIST_PRIORITY,
             dont_filter=True,
         )
 
+    def _next_look(self, request: scrapy.Request, plan: Plan, delay: float) -> scrapy.Request:
+        meta = {"watcher": request.meta.get("watcher"), "download_slot": _SLOT, "delay": delay}
+        return request.replace(meta={**meta, "plan": plan.write()}, dont_filter=True)
+
     def _room(self, battle_id: str) -> scrapy.Request:
         # The same whatever `via` is: another worker, or a later crawl, may do it the other way.
         url = f"{self._server}?room={room_of(battle_id)}"
-        return scrapy.Request(url, self.parse_room, cb_kwargs={"since": int(time.time())})
+        since = {"since": int(time.time())} if self._stays else {}
+        return scrapy.Request(url, self.parse_room, cb_kwargs=since)
 
     def _replay(self, battle_id: str) -> scrapy.Request:
         site = self.settings["SHOWDOWN_REPLAY_URL"].rstrip("/")
@@ -202,21 +313,54 @@ class RoomsSpider(scrapy.Spider):
         url: str = self.settings["SHOWDOWN_SERVER_URL"]
         return url
 
-    def _report(self, found: dict[str, Any]) -> None:
+    @property
+    def _watcher(self) -> str:
+        """The name of the watch and of its roster."""
+        return f"rooms/{','.join(self._formats) or '*'}/{self._min_elo or '*'}"
+
+    @property
+    def _stays(self) -> bool:
+        return self.settings.getfloat("ROOMS_STAY", 0.0) > 0
+
+    @property
+    def _is_over(self) -> bool:
+        return self._until is not None and time.time() >= self._until
+
+    @property
+    def _questions(self) -> int:
+        """How many questions a look has time for."""
+        seconds = _SHARE * self.settings.getfloat("ROOMS_INTERVAL", 15.0)
+        return max(_FEWEST, int(seconds / self.settings.getfloat("ROOMS_MESSAGE_INTERVAL", 0.6)))
+
+    def _report(self, seen: Seen) -> None:
         self._count("rooms/looks")
-        self._set("rooms/live", len(found["rooms"]))
-        self._set("rooms/questions", found.get("questions", 0))
-        if found.get("is_cut"):
+        self._count("rooms/questions", len(seen.asked) + (seen.total is not None))
+        if seen.is_cut:
             self._count("rooms/cut")
-            self.logger.warning("The server has more battles than it lists, however it is asked")
+            self._say_once("cut", "The server has more battles than it lists, however it is asked")
+        for name, nearest in seen.unknown.items():
+            meant = f": did you mean {nearest!r}?" if nearest else ""
+            self._say_once(name, f"The server has no format {name!r}{meant}")
+
+    def _count_missing(self, seen: Seen, plan: Plan, live: int) -> None:
+        """Keep as stats how many battles are live, and how many of them no look has shown yet."""
+        self._set("rooms/live", live)
+        is_looking = bool(plan.todo) or seen.is_cut
+        missing = max(0, (seen.total or 0) - live) if is_looking else 0
+        self._set("rooms/missing", missing)
+
+    def _say_once(self, what: str, text: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self.logger.warning("%s", text)
 
     def _set(self, name: str, value: int) -> None:
         if self.crawler.stats:
             self.crawler.stats.set_value(name, value)
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, count: int = 1) -> None:
         if self.crawler.stats:
-            self.crawler.stats.inc_value(name)
+            self.crawler.stats.inc_value(name, count)
 
 
 def _open_browser(settings: Settings) -> None:

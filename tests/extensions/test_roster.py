@@ -20,7 +20,9 @@ class Watched:
         self.queue.open()
         self.queue.commit([Add(1, WATCH, None)])
 
-    def look(self, *new: str, missing: str = "", overdue: str = "", takes_new=True, note="") -> None:
+    def look(
+        self, *new: str, missing: str = "", overdue: str = "", takes_new=True, note=""
+    ) -> None:
         """Look at the list, and commit what was seen with the next look."""
         [watch] = [one for one in self.lease() if b"watcher" in one.fields]
         listed = tuple((name, note, 2, visit(name)) for name in new)

@@ -148,6 +148,24 @@ def test_two_workers_share_the_rate(throttle_of, clock):
     assert asyncio.run(scene()) == pytest.approx(1.1, abs=1e-4)
 
 
+def test_an_urgent_request_goes_before_those_that_wait(throttle):
+    order = []
+
+    async def ask(name: str, **options: bool) -> None:
+        await throttle.turn(URL, **options)
+        order.append(name)
+
+    async def scene():
+        waiting = [asyncio.create_task(ask(f"page {n}")) for n in range(20)]
+        waiting.append(asyncio.create_task(ask("list", is_urgent=True)))
+        await asyncio.gather(*waiting)
+
+    asyncio.run(scene())
+
+    # Permits reach 0.3 s ahead: so many have theirs by then.
+    assert order.index("list") <= 5
+
+
 def test_requests_that_wait_together_are_asked_for_in_one_call(throttle, redis):
     async def scene():
         await throttle.turn(URL)
