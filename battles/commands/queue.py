@@ -101,6 +101,7 @@ def to_json(status: Status) -> dict[str, Any]:
         "is_flooded": status.is_flooded,
         "left": status.left,
         "watchers": status.watchers,
+        "listed": status.listed,
         "dead_letters": status.dead_letters,
         "lanes": status.lanes,
         "imbalance": status.imbalance(),
@@ -112,7 +113,8 @@ def table(status: Status, by_host: dict[str, Any]) -> str:
     columns = sorted({what for lane in status.lanes.values() for what in lane} - _FIRST, key=str)
     columns = ["discovered", "queued", "leased", "delayed", *columns]
     width = max(len(column) for column in columns) + 2
-    rows = [f"{status.state}: {status.left} left, {status.watchers} watchers"]
+    listed = f", {status.listed} listed" if status.listed else ""
+    rows = [f"{status.state}: {status.left} left, {status.watchers} watchers{listed}"]
     rows.append(" " * 12 + "".join(f"{column:>{width}}" for column in columns))
     for name, lane in status.lanes.items():
         rows.append(f"{name:12}" + "".join(f"{lane.get(c, 0):>{width}}" for c in columns))

@@ -175,9 +175,11 @@ def test_nobody_new_joins_when_none_are_taken(watched, how):
 def test_a_look_that_is_committed_twice_counts_once(watched):
     watched.look("a")
     [watch] = watched.lease()
-    seen = Return(watch, 1, WATCH, sighting=Sighting("all", True, SETTLE, (), (("a", False),)))
+    missed = Sighting("all", takes_new=True, settle=SETTLE, missing=(("a", False),))
+    seen = Return(watch, 1, WATCH, sighting=missed)
     watched.queue.commit([seen])
-    late = Sighting("all", True, SETTLE, (("b", "", 2, visit("b")),))
+    new = (("b", "", 2, visit("b")),)
+    late = Sighting("all", takes_new=True, settle=SETTLE, new=new)
 
     assert watched.queue.commit([Return(watch, 1, WATCH, sighting=late)]) == [False]
     assert watched.on_it() == set()

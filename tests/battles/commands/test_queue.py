@@ -60,6 +60,7 @@ def test_the_status_is_printed_as_json(scrapy, queue):
         "is_flooded": False,
         "left": 4,
         "watchers": 1,
+        "listed": 0,
         "dead_letters": 0,
         "lanes": {
             "discovery": {"discovered": 2, "queued": 0, "leased": 1, "delayed": 1},
