@@ -140,9 +140,9 @@ ROWS = (
     Row(
         "ROOMS_MESSAGE_INTERVAL",
         number(),
-        0.6,
+        0.65,
         "s",
-        "between two messages on a connection; the server throws away what comes faster",
+        "between two messages on a connection; the server takes one in 0.6 s",
         "dialogue",
     ),
     Row(

@@ -326,7 +326,7 @@ ROWS = (
     Row(
         "WEBSOCKET_CONNECTIONS",
         count(1),
-        4,
+        6,
         "connections",
         "of a worker to one address",
         "websocket",

@@ -13,5 +13,12 @@ battle_server       the real battle server, from its npm package; showdown/ hold
 players             players who keep it busy, and report what became of each battle
 bots                a player of battles
 choices             a random legal choice
+crowd               a stand-in for the battle server with thousands of battles, over its protocol
+crowd_plan          how many battles there are, how long they are, and what becomes of them
+crowd_battle        one battle, and what its log says at any time
+crowd_rooms         which battles are played, listed, hidden and gone at any time
+crowd_guest         what one connection may say, and what it is answered
+crowd_budget        its budget of messages
+crowd_faults        what goes wrong on request
 client              a page that stands in for the web client; client.html is the page
 """

@@ -67,7 +67,7 @@ class RoomsSpider(scrapy.Spider):
             is not listed; they double with each, up to nine minutes.
         ROOMS_GIVE_UP (3600.0): seconds after which a battle without an end is given up: since the
             first such visit or, when no new ones are looked for, since it was first listed.
-        ROOMS_MESSAGE_INTERVAL (0.6): seconds between two messages.
+        ROOMS_MESSAGE_INTERVAL (0.65): seconds between two messages.
         BROWSER_PAGES (8): pages that are open at the same time, with `via=browser`.
 
     """
@@ -330,7 +330,7 @@ class RoomsSpider(scrapy.Spider):
     def _questions(self) -> int:
         """How many questions a look has time for."""
         seconds = _SHARE * self.settings.getfloat("ROOMS_INTERVAL", 15.0)
-        return max(_FEWEST, int(seconds / self.settings.getfloat("ROOMS_MESSAGE_INTERVAL", 0.6)))
+        return max(_FEWEST, int(seconds / self.settings.getfloat("ROOMS_MESSAGE_INTERVAL", 0.65)))
 
     def _report(self, seen: Seen) -> None:
         self._count("rooms/looks")
