@@ -1,24 +1,20 @@
-"""A player of battles: what it sees of one, what it says, and what it decides at random."""
+"""A named user of the battle server, and what it sees of a battle."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import aiohttp
 
-from sandbox.choices import choose
-
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from random import Random
+
+    from sandbox.plan import Deed
 
 Outcome = Literal["won", "tie", "forfeit", "abandoned", "hidden", "unfinished"]
-Deed = Literal["forfeit", "abandon", "hide"]
 
 LOST = (aiohttp.ClientError, OSError)
 """What it looks like when the server goes away, or does not answer in time."""
@@ -37,15 +33,24 @@ class Battle:
     format: str
     p1: str = ""
     p2: str = ""
+    p3: str = ""
+    p4: str = ""
     outcome: Outcome = "unfinished"
+    """`hidden` as long as it is private, however it ended."""
     winner: str | None = None
     turns: int = 0
     started: float = field(default_factory=time.time)
-    """Seconds since the epoch, as is `ended`."""
+    """Seconds since the epoch, as are `ended` and `done`."""
     ended: float | None = None
+    deed: Deed | None = None
+    """What a player did; None also when the battle was over before that."""
+    done: float | None = None
+    """When the deed was done; of a battle that was public again, when it was hidden."""
+    public: bool = True
+    """Whether guests may see it in the end."""
 
     def read(self, line: str) -> None:
-        """Take note of what a line says; each line is read by both players."""
+        """Take note of what a line says; each line is read by every player."""
         kind, _, rest = line.removeprefix("|").partition("|")
         match kind:
             case "turn":
@@ -53,7 +58,7 @@ class Battle:
             case "player":
                 self._seat(*rest.split("|")[:2])
             case "noinit" if rest.startswith("rename|"):
-                self.outcome = "hidden"
+                self._move(rest.split("|")[1])
             case "-message" if rest.endswith(" forfeited."):
                 self._turn_out("forfeit")
             case "win":
@@ -64,10 +69,22 @@ class Battle:
     def abandon(self) -> None:
         self._end("abandoned", None)
 
+    def did(self, deed: Deed) -> None:
+        self.deed, self.done = deed, time.time()
+
     def _seat(self, slot: str, name: str = "") -> None:
         """Give a player a place; the name is empty when one leaves."""
-        if name and slot in ("p1", "p2"):
+        if name and slot in ("p1", "p2", "p3", "p4"):
             setattr(self, slot, name)
+
+    def _move(self, room: str) -> None:
+        """Go into another room: a private one has a longer name, and loses it when shown again."""
+        self.public = room == self.id
+        if not self.public:
+            self.outcome = "hidden"
+        elif self.outcome == "hidden":
+            ended: Outcome = "tie" if self.winner is None else "won"
+            self.outcome = "unfinished" if self.ended is None else ended
 
     def _turn_out(self, outcome: Outcome) -> None:
         if self.outcome == "unfinished":
@@ -82,33 +99,48 @@ class Battle:
 class Bot:
     """A named user of the server, who speaks no faster than the server listens."""
 
-    def __init__(self, socket: aiohttp.ClientWebSocketResponse, name: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, name: str) -> None:
         self.name = name
+        """As the server writes it."""
         self.challenged = -CHALLENGES_APART
-        self._socket = socket
+        self._session = session
+        self._url = url
+        self._socket: aiohttp.ClientWebSocketResponse | None = None
         self._spoke = -_PACE
         self._speaking = asyncio.Lock()
 
     @classmethod
     async def enter(cls, session: aiohttp.ClientSession, url: str, name: str) -> Bot:
-        bot = cls(await session.ws_connect(url, max_msg_size=0), name)
-        await bot.say(f"|/trn {name},0,")
-        async for _, line in bot.lines():
-            if line.startswith(f"|updateuser| {name}|1|"):
-                break
+        """Come under a name that nobody has.
+
+        Raises:
+            ConnectionError: there is no server, or somebody has the name.
+
+        """
+        bot = cls(session, url, name)
+        await bot._connect()
         return bot
 
     async def leave(self) -> None:
-        await self._socket.close()
+        if self._socket is not None:
+            await self._socket.close()
+
+    async def drop(self, seconds: float) -> None:
+        """Lose the connection, and come back under the same name: the server knows its battles."""
+        await self.leave()
+        await asyncio.sleep(seconds)
+        await self._connect()
 
     async def rest(self) -> None:
         """Wait until the server would listen."""
         await asyncio.sleep(max(0.0, self._spoke + _PACE - time.monotonic()))
 
-    async def say(self, message: str) -> None:
+    async def say(self, message: str | Callable[[], str]) -> None:
+        """Say something, or what it is by then, when the server listens."""
         async with self._speaking:
             await self.rest()
-            await self._socket.send_str(message)
+            if self._socket is not None:
+                await self._socket.send_str(message if isinstance(message, str) else message())
             self._spoke = time.monotonic()
 
     async def lines(self) -> AsyncIterator[tuple[str, str]]:
@@ -118,13 +150,15 @@ class Bot:
             ConnectionError: it went away.
 
         """
-        while True:
+        while self._socket is not None:
             frame = await self._socket.receive()
             if frame.type is not aiohttp.WSMsgType.TEXT:
                 raise ConnectionError("the server closed the connection")
             first, *rest = frame.data.split("\n")
             room = first.removeprefix(">") if first.startswith(">") else ""
             for line in rest if room else [first, *rest]:
+                if _is_own_name(line):
+                    self.name = line.split("|")[2][1:]
                 yield room, line
 
     async def wait_for(self, wanted: Callable[[str, str], bool]) -> str:
@@ -134,65 +168,26 @@ class Bot:
                 return room
         raise AssertionError  # pragma: no cover -- there is always a next line
 
+    async def _connect(self) -> None:
+        self._socket = await self._session.ws_connect(self._url, max_msg_size=0)
+        await self.say(f"|/trn {self.name},0,")
+        async for _, line in self.lines():
+            if _is_own_name(line):
+                return
+            if line.startswith("|nametaken|"):
+                raise ConnectionError(f"{self.name}: the server does not give the name")
 
-class Player:
-    """A bot in a battle."""
 
-    def __init__(self, bot: Bot, battle: Battle, think: float, chance: Random) -> None:
-        self._bot = bot
-        self._battle = battle
-        self._room = battle.id
-        self._think = think
-        self._chance = chance
-        self._thought: asyncio.Task[None] | None = None
+def _is_own_name(line: str) -> bool:
+    """Tell whether the server says which name we have; a guest's has a 0 behind it."""
+    parts = line.split("|", 4)
+    return line.startswith("|updateuser|") and parts[3:4] == ["1"]
 
-    async def play(self, deed: Deed | None = None, turn: int = 0) -> None:
-        """Play until the end, and do the deed when its turn comes."""
-        try:
-            async for room, line in self._bot.lines():
-                if room == self._room:
-                    self._read(line)
-                    if line == f"|turn|{turn}" and deed is not None:
-                        await self._do(deed)
-                    if self._battle.ended is not None:
-                        return
-        finally:
-            self._forget()
 
-    async def go(self) -> None:
-        """Leave the room."""
-        await self._bot.say(f"{self._room}|/leave")
+def user_id(name: str) -> str:
+    """Return what the server knows a name by.
 
-    def _read(self, line: str) -> None:
-        self._battle.read(line)
-        if line.startswith("|noinit|rename|"):
-            self._room = line.split("|")[3]
-        elif line.startswith("|request|{"):
-            request = json.loads(line.removeprefix("|request|"))
-            self._answer(choose(request, self._chance), request.get("rqid"))
-        elif line.startswith("|error|[Invalid choice]"):
-            self._answer("default", None)
-
-    def _answer(self, choice: str | None, number: int | None) -> None:
-        self._forget()
-        if choice is not None:
-            suffix = "" if number is None else f"|{number}"
-            self._thought = asyncio.create_task(self._choose(f"/choose {choice}{suffix}"))
-
-    async def _choose(self, command: str) -> None:
-        await asyncio.sleep(self._think * self._chance.uniform(0.5, 1.5))
-        with suppress(*LOST):  # who reads the lines notices as well
-            await self._bot.say(f"{self._room}|{command}")
-
-    def _forget(self) -> None:
-        if self._thought is not None:
-            self._thought.cancel()
-
-    async def _do(self, deed: Deed) -> None:
-        match deed:
-            case "forfeit":
-                await self._bot.say(f"{self._room}|/forfeit")
-            case "hide":
-                await self._bot.say(f"{self._room}|/hideroom")
-            case "abandon":
-                self._battle.abandon()
+    >>> user_id("Dr. K한국 7")
+    'drk7'
+    """
+    return "".join(letter for letter in name.lower() if letter.isascii() and letter.isalnum())

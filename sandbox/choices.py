@@ -13,15 +13,18 @@ _SWITCHES = 0.1
 _AT_A_FOE = {"normal", "any", "adjacentFoe"}
 
 
-def choose(request: dict[str, Any], random: Random) -> str | None:
-    """Answer a request as `/choose` takes it; None when there is nothing to decide."""
+def choose(request: dict[str, Any], random: Random, spare: str = "") -> str | None:
+    """Answer a request as `/choose` takes it; None when there is nothing to decide.
+
+    The move with the id `spare` is left for later.
+    """
     if request.get("wait") or not request.get("side"):
         return None
     team = request["side"]["pokemon"]
     if "forceSwitch" in request:
         return ", ".join(_replacements(request["forceSwitch"], team, random))
     if "active" in request:
-        return ", ".join(_actions(request["active"], team, random))
+        return ", ".join(_actions(request["active"], team, random, spare))
     return "default"
 
 
@@ -40,7 +43,7 @@ def _replacements(forced: list[bool], team: list[dict[str, Any]], random: Random
 
 
 def _actions(
-    active: list[dict[str, Any]], team: list[dict[str, Any]], random: Random
+    active: list[dict[str, Any]], team: list[dict[str, Any]], random: Random, spare: str
 ) -> Iterator[str]:
     sent: set[int] = set()
     for place, pokemon in enumerate(active):
@@ -54,11 +57,12 @@ def _actions(
             sent.add(slot)
             yield f"switch {slot}"
         else:
-            yield _move(pokemon["moves"], place, len(active), random)
+            moves = [n for n in enumerate(pokemon["moves"], 1) if n[1].get("id") != spare]
+            yield _move(moves, place, len(active), random)
 
 
-def _move(moves: list[dict[str, Any]], place: int, places: int, random: Random) -> str:
-    number, move = random.choice([n for n in enumerate(moves, 1) if not n[1].get("disabled")])
+def _move(moves: list[tuple[int, dict[str, Any]]], place: int, places: int, random: Random) -> str:
+    number, move = random.choice([n for n in moves if not n[1].get("disabled")])
     target = move.get("target")
     if places > 1 and target in _AT_A_FOE:
         return f"move {number} {random.randint(1, places)}"

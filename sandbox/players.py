@@ -5,80 +5,50 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import signal
 import sys
 import time
 from collections import Counter
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from itertools import count
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import aiohttp
 
-from sandbox.bots import CHALLENGES_APART, LOST, Battle, Bot, Deed, Player
+from sandbox.bots import LOST, Battle, Bot
+from sandbox.deeds import Player
+from sandbox.meeting import challenge, search
 from sandbox.options import OptionError, writing
+from sandbox.plan import Deed, Plan, players_of
+
+if TYPE_CHECKING:
+    from random import Random
 
 _GRACE = 90.0
 """Seconds for the battles that run when no more are begun."""
-_PATIENCE = 30.0
-"""Seconds for two players to get into a battle."""
+_PATIENCE = 45.0
+"""Seconds for the players to get into a battle."""
 _BACKOFF = 1.0
 """Seconds before a lost server is tried again."""
-_LAST_TURN_FOR_DEEDS = 6
-_LETTERS = "abcdefghijklmnopqrstuvwxyz"
-"""What names begin with, so that a list of battles can be split by it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How much is played, and how; shares are from 0 to 1."""
-
-    pairs: int = 1
-    seconds: float = 60.0
-    """For how long battles are begun."""
-    think: float = 0.5
-    """Seconds for a choice, on average."""
-    forfeit: float = 0.0
-    """Share of the battles in which a player gives up."""
-    abandon: float = 0.0
-    """Share that both players walk out of."""
-    hide: float = 0.0
-    """Share that a player makes private."""
-    rated: float = 0.5
-    """Share found by `/search`; the others are challenges."""
-    format: str = "gen9randombattle"
-    """One or more, with commas; only those that need no team."""
-    seed: int | None = None
-    """Of who does what; None for another each time."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.forfeit + self.abandon + self.hide <= 1:
-            raise ValueError("forfeit, abandon and hide: give shares of at most 1 in all")
-
-    def deed(self, chance: random.Random) -> Deed | None:
-        """Draw what happens in a battle."""
-        shares = (self.forfeit, self.abandon, self.hide)
-        deeds: tuple[Deed | None, ...] = ("forfeit", "abandon", "hide", None)
-        return chance.choices(deeds, [*shares, 1 - sum(shares)])[0]
-
-    def chance(self, pair: int) -> random.Random:
-        """Return what a pair's decisions are drawn from."""
-        return random.Random(None if self.seed is None else f"{self.seed} {pair}")  # noqa: S311 -- play
+_RUNS = count(int(time.time()))
+"""What the names of a run have in common."""
+_NAMES_USED_UP: tuple[Deed, ...] = ("drop", "rename")
+"""Deeds after which a pair comes back under new names: the server gives few in two minutes."""
 
 
 class Players:
     """All the pairs, each of which plays one battle after another."""
 
-    def __init__(self, url: str, plan: Plan, report: TextIO) -> None:
+    def __init__(self, url: str, plan: Plan, report: TextIO, begun: TextIO | None = None) -> None:
         self.outcomes: Counter[str] = Counter()
+        self._begun = begun
         self._url = url
         self._plan = plan
         self._report = report
         self._numbers = count(1)
-        self._run = int(time.time()) % 0x10000
+        self._run = next(_RUNS) % 0x10000
         # One pair at a time searches, so that it finds itself.
         self._searching = asyncio.Lock()
 
@@ -96,7 +66,7 @@ class Players:
         with suppress(asyncio.CancelledError):
             await everyone
 
-    async def _pair(self, chance: random.Random, until: float) -> None:
+    async def _pair(self, chance: Random, until: float) -> None:
         """Come and play until the time is over, again and again: under new names each time."""
         while time.monotonic() < until:
             try:
@@ -105,53 +75,54 @@ class Players:
             except LOST:
                 await asyncio.sleep(_BACKOFF)
 
-    async def _play_on(self, stack: AsyncExitStack, chance: random.Random, until: float) -> None:
-        """Play at least one battle, until one is abandoned or the time is over."""
+    async def _play_on(self, stack: AsyncExitStack, chance: Random, until: float) -> None:
+        """Play at least one battle, until the names are used up or the time is over."""
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        bots = []
-        for _ in "12":
-            bots.append(await Bot.enter(session, self._url, self._name()))
-            stack.push_async_callback(bots[-1].leave)
+        bots: list[Bot] = []
         while True:
+            deed = self._plan.deed(chance)
+            format = self._plan.format_for(deed, chance)
+            while len(bots) < players_of(format):
+                bots.append(await Bot.enter(session, self._url, self._name(chance)))
+                stack.push_async_callback(bots[-1].leave)
             chance.shuffle(bots)
-            battle = await self._begin(bots, chance)
+            battle = await self._begin(bots[: players_of(format)], format, deed, chance)
             try:
-                await self._play(bots, battle, chance)
+                await self._play(bots[: players_of(format)], battle, deed, chance)
             finally:
                 self._tell(battle)
-            if battle.outcome == "abandoned" or time.monotonic() > until:
+            is_over = battle.outcome == "abandoned" or battle.deed in _NAMES_USED_UP
+            if is_over or time.monotonic() > until:
                 return
 
-    def _name(self) -> str:
+    def _name(self, chance: Random) -> str:
         """Make up a name that nobody had: an old one would bring the old battles back."""
-        number = next(self._numbers)
-        return f"{_LETTERS[number % len(_LETTERS)]}{number}x{self._run:04x}"
+        return self._plan.name(next(self._numbers), self._run, chance)
 
-    async def _begin(self, bots: list[Bot], chance: random.Random) -> Battle:
-        format = chance.choice(self._plan.format.split(","))
+    async def _begin(
+        self, bots: list[Bot], format: str, deed: Deed | None, chance: Random
+    ) -> Battle:
         for bot in bots:
             await bot.rest()
         async with asyncio.timeout(_PATIENCE):
-            if chance.random() < self._plan.rated:
-                rooms = await self._search(bots, format)
+            if self._plan.is_searched(format, deed, chance):
+                async with self._searching:
+                    room = await search(bots, format)
             else:
-                rooms = await _challenge(bots, format)
-        return Battle(rooms[0], format)
+                room = await challenge(bots, format)
+        battle = Battle(room, format)
+        self._show(battle)
+        return battle
 
-    async def _search(self, bots: list[Bot], format: str) -> list[str]:
-        async with self._searching:
-            for bot in bots:
-                await bot.say(f"|/search {format}")
-            return await _rooms(bots)
-
-    async def _play(self, bots: list[Bot], battle: Battle, chance: random.Random) -> None:
-        """Play until one of the two has seen the end."""
-        players = [Player(bot, battle, self._plan.think, chance) for bot in bots]
-        deed, turn = self._plan.deed(chance), chance.randint(1, _LAST_TURN_FOR_DEEDS)
-        tasks = {
-            asyncio.create_task(players[0].play(deed, turn)),
-            asyncio.create_task(players[1].play()),
-        }
+    async def _play(
+        self, bots: list[Bot], battle: Battle, deed: Deed | None, chance: Random
+    ) -> None:
+        """Play until one of them has seen the end."""
+        think = self._plan.think
+        players = [Player(bot, battle, think, chance, self._show) for bot in bots]
+        first, *others = players
+        tasks = {asyncio.create_task(player.play()) for player in others}
+        tasks.add(asyncio.create_task(first.play(deed, self._plan.turn(deed, chance))))
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -161,7 +132,15 @@ class Players:
         for task in done:
             task.result()
         if battle.outcome != "abandoned":
-            await asyncio.gather(*(player.go() for player in players))
+            await first.finish()
+            await asyncio.gather(*(player.go(first.room) for player in players))
+
+    def _show(self, battle: Battle) -> None:
+        """Tell whoever listens that guests may see a battle from now on."""
+        if self._begun is not None:
+            told = {"id": battle.id, "started": battle.started}
+            self._begun.write(f"{json.dumps(told)}\n")
+            self._begun.flush()
 
     def _tell(self, battle: Battle) -> None:
         self.outcomes[battle.outcome] += 1
@@ -169,26 +148,11 @@ class Players:
         self._report.flush()
 
 
-async def _challenge(bots: list[Bot], format: str) -> list[str]:
-    one, other = bots
-    await asyncio.sleep(max(0.0, one.challenged + CHALLENGES_APART - time.monotonic()))
-    await one.say(f"|/challenge {other.name}, {format}")
-    one.challenged = time.monotonic()
-    await other.wait_for(lambda _, line: line.startswith(f"|pm| {one.name}| {other.name}|/chal"))
-    await other.say(f"|/accept {one.name}")
-    return await _rooms(bots)
-
-
-async def _rooms(bots: list[Bot]) -> list[str]:
-    """Wait until each bot is in a battle."""
-    return [await bot.wait_for(lambda _, line: line == "|init|battle") for bot in bots]
-
-
-async def _run(url: str, plan: Plan, report: TextIO) -> Counter[str]:
+async def _run(url: str, plan: Plan, report: TextIO, begun: TextIO | None) -> Counter[str]:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    players = Players(url, plan, report)
+    players = Players(url, plan, report, begun)
     await players.run(stop)
     return players.outcomes
 
@@ -198,16 +162,37 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     plan = Plan(**{option.name: options[option.name] for option in fields(Plan)})
     with ExitStack() as stack:
-        path = options["report"]
         try:
-            report = stack.enter_context(writing("--report", path, "w")) if path else sys.stdout
+            report = _file(stack, options, "report") or sys.stdout
+            begun = _file(stack, options, "begun")
         except OptionError as error:
             sys.stderr.write(f"{error}\n")
             return 1
-        outcomes = asyncio.run(_run(options["server"], plan, report))
+        outcomes = asyncio.run(_run(options["server"], plan, report, begun))
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(outcomes.items()))
     sys.stderr.write(f"{outcomes.total()} battles: {told or 'does the server run?'}\n")
     return 0 if outcomes else 1
+
+
+def _file(stack: ExitStack, options: dict[str, Any], option: str) -> TextIO | None:
+    path: Path | None = options[option]
+    return stack.enter_context(writing(f"--{option}", path, "w")) if path else None
+
+
+_SHARES = {
+    "forfeit": "share in which a player gives up",
+    "abandon": "share that both players walk out of",
+    "hide": "share that a player makes private",
+    "hidereplay": "share that gets private in the step that ends it",
+    "hidelate": "share that a player makes private 0.5 s after the end",
+    "hideshow": "share that a player makes private, and public again 4 s later",
+    "drop": "share in which a player's connection ends, and comes back 3 s later",
+    "rename": "share in which a player takes another name",
+    "tie": "share in which the last ones faint together",
+    "offertie": "share in which a tie is offered and taken, after 100 turns",
+    "timer": "share in which a player moves no more, and loses 15 s later",
+    "odd": "share of the players who have odd names",
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,13 +202,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--pairs", type=int, default=1)
     add("--seconds", type=float, default=60.0, help="for how long battles are begun")
     add("--think", type=float, default=0.5, help="seconds for a choice, on average")
-    add("--forfeit", type=float, default=0.0, help="share in which a player gives up")
-    add("--abandon", type=float, default=0.0, help="share that both players walk out of")
-    add("--hide", type=float, default=0.0, help="share that a player makes private")
+    for share, help_ in _SHARES.items():
+        add(f"--{share}", type=float, default=0.0, help=help_)
     add("--rated", type=float, default=0.5, help="share that is rated")
     add("--format", default="gen9randombattle", help="one or more, with commas")
     add("--seed", type=int, help="of who does what; default: another each time")
     add("--report", type=Path, help="write each battle to this file, not to standard output")
+    add("--begun", type=Path, help="write to this file which battles begin, or are shown again")
     return parser
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from threading import Thread
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
 from sandbox.misbehave import Misbehaviour
 from sandbox.server import Server
@@ -15,7 +16,7 @@ from sandbox.site import Plan, Replay, ReplaySite
 
 if TYPE_CHECKING:
     import io
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 
 def make_replay(n: int, uploaded: int, **changes: object) -> Replay:
@@ -46,7 +47,9 @@ def site() -> ReplaySite:
 
 
 @contextmanager
-def serving(site: ReplaySite, wrong: Misbehaviour, log: io.StringIO | None = None) -> Iterator[str]:
+def _serving(
+    site: ReplaySite, wrong: Misbehaviour, log: io.StringIO | None = None
+) -> Iterator[str]:
     loop = asyncio.new_event_loop()
     thread = Thread(target=loop.run_forever)
     thread.start()
@@ -65,5 +68,22 @@ def serve(site) -> Iterator[Callable[..., str]]:
     """Serve the site until the test ends, and return its address."""
     with ExitStack() as stack:
         yield lambda site=site, log=None, **wrong: stack.enter_context(
-            serving(site, Misbehaviour(**wrong), log)
+            _serving(site, Misbehaviour(**wrong), log)
         )
+
+
+@pytest.fixture
+def serving() -> Callable[..., object]:
+    """Serve an application in the test's own event loop, at the address that is yielded."""
+
+    @asynccontextmanager
+    async def served(app: web.Application) -> AsyncIterator[str]:
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        try:
+            yield "{}:{}".format(*runner.addresses[0])
+        finally:
+            await runner.cleanup()
+
+    return served

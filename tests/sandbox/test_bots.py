@@ -66,3 +66,35 @@ def test_an_abandoned_battle_has_no_winner(battle):
     battle.abandon()
 
     assert (battle.outcome, battle.winner) == ("abandoned", None)
+
+
+def test_four_players_have_seats(battle):
+    read(battle, "|player|p3|Cid|1|", "|player|p4|Dee|2|", "|player|p5|Eve|3|")
+
+    assert (battle.p3, battle.p4) == ("Cid", "Dee")
+
+
+def test_a_player_may_take_another_name(battle):
+    assert read(battle, "|player|p1|Ann|1|", "|player|p1|Anna|1|").p1 == "Anna"
+
+
+HIDDEN = "|noinit|rename|battle-gen9ou-1-xpw|Ann vs. Bob"
+SHOWN = "|noinit|rename|battle-gen9ou-1|Ann vs. Bob"
+
+
+@pytest.mark.parametrize(
+    ("lines", "outcome", "public"),
+    [
+        ([HIDDEN], "hidden", False),
+        (["|win|Ann", HIDDEN], "hidden", False),
+        ([HIDDEN, SHOWN], "unfinished", True),
+        ([HIDDEN, SHOWN, "|win|Ann"], "won", True),
+        ([HIDDEN, "|win|Ann", SHOWN], "won", True),
+        ([HIDDEN, "|tie", SHOWN], "tie", True),
+    ],
+    ids=["hidden", "hidden later", "shown", "shown, won", "won, shown", "tied, shown"],
+)
+def test_a_battle_is_hidden_while_its_room_has_the_longer_name(battle, lines, outcome, public):
+    read(battle, *lines)
+
+    assert (battle.outcome, battle.public) == (outcome, public)

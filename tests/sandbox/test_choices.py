@@ -99,3 +99,10 @@ def test_a_revival_takes_a_fainted_one():
     team = side(pokemon(active=True, reviving=True), pokemon(), pokemon(fainted=True))
 
     assert choices({"forceSwitch": [True], **team}) == {"switch 3"}
+
+
+def test_a_move_is_spared():
+    moves = [move() | {"id": "explosion"}, move() | {"id": "charge"}, move() | {"id": "screech"}]
+    request = {"active": [{"moves": moves}], **side(pokemon(active=True))}
+
+    assert {choose(request, Random(n), "explosion") for n in range(99)} == {"move 2", "move 3"}
