@@ -114,6 +114,21 @@ def test_a_guest_sees_the_list_and_the_end_of_a_battle():
     assert len(there.report.getvalue().splitlines()) > 300
 
 
+def test_what_ended_a_moment_ago_is_reported_when_the_server_ends():
+    ids = []
+
+    async def look(there: Visit) -> None:
+        rooms = there.crowd._rooms._played.values()
+        battle = next(room.battle for room in rooms if room.battle.min_elo is not None)
+        ids.append(battle.id)
+        there.pass_(battle.ended - there.clock.now)
+        assert battle.id not in there.report.getvalue()
+
+    there = visit(look)
+
+    assert there.report.getvalue().count(f'"{ids[0]}"') == 1
+
+
 def test_our_own_dialogue_lists_every_battle():
     found = []
 
@@ -230,7 +245,7 @@ def test_a_silent_server_can_be_stopped():
 
     visit(look)
 
-    assert isinstance(waiting[0].exception(), aiohttp.ClientError)
+    assert isinstance(waiting[0].exception(), aiohttp.WSServerHandshakeError)
 
 
 def test_a_fault_that_there_is_not_is_refused():

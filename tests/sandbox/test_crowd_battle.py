@@ -42,6 +42,7 @@ def test_a_log_tells_the_parser_all_that_a_real_one_tells(number, length):
     assert archived.started == int(NOW)
     assert [player.name for player in archived.players] == [p.name for p in played.players]
     assert archived.rating == played.min_elo
+    assert archived.rated == (played.min_elo is not None)
     assert archived.winner in [p.name for p in played.players if p.gain > 0]
     assert archived.ended in ("normal", "forfeit")
     assert archived.turns >= 3
@@ -116,6 +117,14 @@ def test_battles_take_the_time_that_keeps_so_many_in_play(short):
 
     assert mean(drawn) == pytest.approx(500, rel=0.03)
     assert mean(length < 15 for length in drawn) == pytest.approx(short, abs=0.02)
+
+
+def test_long_battles_are_met_in_play_more_often():
+    plan = Plan(live=4000, rate=8.0, seed=1)
+    lengths = [length for _, length in plan.beginning(NOW)]
+
+    # Of lengths x, the mean of x² over the mean of x.
+    assert mean(lengths) == pytest.approx(735, rel=0.05)
 
 
 def test_a_mean_of_ones_own_counts():

@@ -197,6 +197,7 @@ def test_a_hidden_room_needs_a_name(visit):
     visit.rooms._hide(room)
 
     assert visit.say(f"|/join {name}")[0].split("\n")[1].startswith("|noinit|nonexistent|")
+    assert visit.ask(f"roominfo {room.id}")["error"] == "not found or access denied"
     assert visit.say(f"|/join {room.id}")[0].split("\n")[1].startswith("|noinit|namerequired|")
 
 

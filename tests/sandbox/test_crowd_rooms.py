@@ -189,6 +189,7 @@ def test_hidden_battles_count_as_live_and_are_not_listed():
     assert numbers["hidden"] > 20
     assert rooms.battle_count == numbers["live"] == 200
     assert numbers["listed"] == numbers["live"] - numbers["hidden"]
+    assert not [name for name in rooms.listed() if name.endswith("pw")]
 
 
 def test_a_battle_is_not_listed_while_a_player_is_away():
