@@ -2,8 +2,7 @@
 
 One server serves every process of a project. Each holds a shared lock on a file beside it for as
 long as it uses the server, and the last one to leave stops it. A killed process gives up its lock
-like any other, so the server never outlives its users by more than one further run. The server
-itself holds a lock for as long as it lives, inherited from who launched it, and a file says where
+like any other; `last_user` stops the server then, within seconds. The server itself holds a lock for as long as it lives, inherited from who launched it, and a file says where
 it listens: there never are two on one folder, whatever each process's TMPDIR is.
 """
 
@@ -16,10 +15,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from urllib.parse import quote
@@ -60,6 +61,8 @@ class EmbeddedRedis:
         self._use: IO[bytes] | None = None
         self._server: subprocess.Popen[bytes] | None = None
         """The server, if it was this process that launched it."""
+        self._watch: subprocess.Popen[bytes] | None = None
+        """Who stops it when its last user was killed."""
 
     def start(self) -> str:
         """Start the server unless it runs, and return its URL.
@@ -208,6 +211,14 @@ class EmbeddedRedis:
                 raise self._failure(f"({program}) does not answer")
             time.sleep(_POLL)
         _write_note(self._folder, _Note(self._socket, version))
+        source = files("extensions").joinpath("last_user.py").read_text(encoding="utf-8")
+        self._watch = subprocess.Popen(  # noqa: S603 -- our own module, no shell
+            [sys.executable, "-I", "-S", "-c", source, str(self._folder)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def _failure(self, what: str) -> EmbeddedRedisError:
         log = self._folder / "redis.log"
@@ -243,6 +254,10 @@ class EmbeddedRedis:
 
     def _bury(self) -> None:
         """Take note of a server's death, if it was ours, so that it does not stay a zombie."""
+        if self._watch is not None:
+            self._watch.kill()
+            self._watch.wait()
+            self._watch = None
         if self._server is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._server.wait(_MOMENT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from redis.exceptions import BusyLoadingError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from extensions import last_user
 from extensions.embedded import EmbeddedRedis
 from extensions.server_program import EmbeddedRedisError, find_server, version_of
 
@@ -194,6 +197,41 @@ def test_a_killed_user_does_not_keep_the_server(embedded, user):
     embedded.release()
 
     assert not answers(url)
+
+
+def ends(url: str) -> bool:
+    """Tell whether a server ends by itself, within a minute at most."""
+    for _ in range(600):
+        if not answers(url):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_a_server_ends_when_its_last_user_was_killed(embedded, user):
+    first, second = user(), user()
+    write(first.url, "kept")
+    for process in (first, second):
+        assert answers(first.url)
+        process.kill()
+        process.wait()
+
+    assert ends(first.url)
+    assert read(embedded.start()) == b"kept"
+
+
+def test_who_stops_the_server_of_the_killed_ends_with_it(folder):
+    folder.mkdir()
+    command = [sys.executable, "-I", "-S", last_user.__file__, folder]
+    with (folder / "users.lock").open("ab") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        with (folder / "server.lock").open("ab") as server:
+            fcntl.flock(server, fcntl.LOCK_EX)
+            watch = subprocess.Popen(command)
+            with pytest.raises(subprocess.TimeoutExpired):
+                watch.wait(1.5)
+
+        assert watch.wait(60) == 0
 
 
 def test_a_server_without_users_is_taken_over(embedded, user):
