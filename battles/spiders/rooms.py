@@ -210,7 +210,7 @@ class RoomsSpider(scrapy.Spider):
         note_sighting(
             response,
             self,
-            self._watcher,
+            str(response.meta.get("watcher")),
             new={
                 room.id: Listed(self._room(room.id), " ".join(room.players))
                 for room in seen.rooms.values()

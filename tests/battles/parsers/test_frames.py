@@ -138,12 +138,12 @@ def test_formats_are_read_as_far_as_they_go(line, formats):
     assert parse_formats(line) == formats
 
 
-def test_a_real_list_names_the_rooms_and_their_ratings(frames):
+def test_a_real_list_names_the_rooms_their_ratings_and_players(frames):
     [frame] = frames["a list of rated battles"]
 
     found = parse_room_list(parse_query(frame)[1])
 
-    assert found.rooms[0] == Room("gen9randombattle-9", 1000)
+    assert found.rooms[0] == Room("gen9randombattle-9", 1000, ("botexoh5b", "botvpxw4b"))
     assert (len(found.rooms), found.shown, found.is_full) == (4, 4, False)
 
 
@@ -152,7 +152,7 @@ def test_a_real_list_of_a_hundred_is_full(frames):
 
     found = parse_room_list(parse_query(frame)[1])
 
-    assert found.rooms[0] == Room("gen1randombattle-124", None)
+    assert found.rooms[0] == Room("gen1randombattle-124", None, ("botvyps113a", "botvyps113b"))
     assert (len(found.rooms), found.shown, found.is_full) == (SHOWN, SHOWN, True)
 
 
@@ -171,6 +171,24 @@ def test_a_rating_that_is_no_whole_number_is_none(elo):
     found = parse_room_list({"rooms": {"battle-gen9ou-2": {"minElo": elo}}})
 
     assert found.rooms == (Room("gen9ou-2", None),)
+
+
+@pytest.mark.parametrize(
+    ("facts", "players"),
+    [
+        ({"p1": "Ann!", "p2": "B O B"}, ("ann", "bob")),
+        ({"p2": "Bob"}, ("bob",)),
+        ({"p1": "Ann", "p2": None, "p3": "Eve", "p4": "Dan"}, ("ann",)),
+        ({"p1": 1, "p2": ["Bob"]}, ()),
+        (None, ()),
+        ("p1", ()),
+    ],
+    ids=["both", "one", "the first two", "no names", "nothing", "text"],
+)
+def test_the_first_two_players_are_known_by_their_ids(facts, players):
+    found = parse_room_list({"rooms": {"battle-gen9ou-2": facts}})
+
+    assert found.rooms == (Room("gen9ou-2", None, players),)
 
 
 @pytest.mark.parametrize("value", [None, [], "rooms", 1, {}, {"rooms": []}, {"rooms": None}])
@@ -212,28 +230,28 @@ def test_a_room_that_is_joined_has_the_whole_log_so_far(frames):
     assert "|turn|1" in reader.lines
 
 
-def test_an_unrated_battle_is_complete_with_its_end(frames):
+def test_what_follows_the_end_of_a_battle_still_matters(frames):
     reader = follow(*frames["a room that expires"][:3])
 
-    assert (reader.state, reader.is_complete) == ("ended", True)
+    assert (reader.state, reader.is_complete) == ("ended", False)
     assert reader.lines[-1] == "|win|ExpB"
 
 
 def test_a_battle_stays_ended_when_its_room_expires(frames):
     reader = follow(*frames["a room that expires"][:7])
 
-    assert (reader.state, reader.is_complete) == ("ended", True)
+    assert (reader.state, reader.is_expired) == ("ended", True)
     assert reader.lines[-2:] == ["|player|p1|", "|l|☆ExpB"]
 
 
-def test_a_rated_battle_is_complete_with_both_new_ratings(frames):
-    *before, ratings = frames["a rated battle"]
-    reader = follow(*before)
-    assert (reader.state, reader.is_rated, reader.is_complete) == ("ended", True, False)
+def test_a_battle_can_be_hidden_when_both_new_ratings_are_known(frames):
+    reader = follow(*frames["a rated battle"])
+    before = reader.state, reader.is_complete
 
-    reader.feed(split_frame(ratings)[1])
+    reader.feed(["|deinit"])
 
-    assert (reader.ratings, reader.is_complete) == (2, True)
+    assert before == ("ended", False)
+    assert (reader.state, reader.is_complete) == ("hidden", True)
     assert reader.lines[-1].startswith("|raw|TimA's rating: 1000 &rarr; <strong>1045</strong>")
 
 
@@ -248,11 +266,11 @@ def test_a_room_that_is_hidden_while_it_is_watched_is_hidden(frames):
     [
         ('|noinit|nonexistent|The room "battle-gen9ou-9" does not exist.', "gone"),
         ("|noinit|namerequired|The room 'staff' does not exist or requires a login.", "hidden"),
-        ('|noinit|joinfailed|The room "staff" is invite-only.', "hidden"),
+        ('|noinit|joinfailed|The room "staff" is invite-only.', "refused"),
         ("|noinit|rename|battle-gen9ou-9-5qdkn9be0sgpy3bdl37ox8u40py08mypw|A vs. B", "hidden"),
         ("|noinit||You can only join 50 rooms at a time.", "full"),
         ("|noinit|", "full"),
-        ("|noinit|somethingnew|?", "hidden"),
+        ("|noinit|somethingnew|?", "refused"),
     ],
     ids=["gone", "a name wanted", "invited only", "renamed", "too many", "cut off", "unknown"],
 )
@@ -299,7 +317,7 @@ def test_joining_a_room_again_begins_its_log_again():
     reader.feed([*INIT, "|rated|", "|turn|1"])
 
     assert reader.lines == ["|j|☆A", "|rated|", "|turn|1"]
-    assert (reader.state, reader.ratings, reader.is_complete) == ("running", 0, False)
+    assert (reader.state, reader.is_complete) == ("running", False)
 
 
 def test_what_comes_before_a_room_is_joined_is_nobodys_log():
@@ -336,7 +354,7 @@ values = st.recursive(
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(["rooms", "battle-gen9ou-1", "minElo", "battleCount"]) | text,
+            st.sampled_from(["rooms", "battle-gen9ou-1", "minElo", "p1", "battleCount"]) | text,
             inner,
             max_size=3,
         )
