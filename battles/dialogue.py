@@ -29,11 +29,13 @@ from battles.parsers.frames import (
     is_throttled,
     parse_battle_count,
     parse_formats,
+    parse_notice,
     parse_query,
     parse_room_list,
     split_frame,
 )
 from battles.parsers.reply import BadReplyError
+from extensions.addresses import one_line
 from extensions.throttle import HeldError
 from extensions.websocket import LostError
 
@@ -59,6 +61,8 @@ _AHEAD = 2
 """Messages that wait to be sent, from which on a connection takes no more visits."""
 _LEFT = 5.0
 """Seconds after which a room is taken to be left, whether the server says so or not."""
+_NOTICE = 200
+"""Characters that are kept of what the server says of itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class ShowdownDialogue:
     ) -> None:
         self.counts: Counter[str] = Counter()
         """Frames that came, lines that made no sense, and messages that were thrown away."""
+        self.notice = ""
+        """What the server last said to us alone, such as that it locks us out."""
         self.latency = 0.0
         """Seconds that the last answer took; waiting for our own turn is not counted."""
         self._manners = Manners.from_settings(settings)
@@ -134,6 +140,10 @@ class ShowdownDialogue:
         self._leaving = asyncio.Event()
 
     # --- What the connection calls ----------------------------------------------------------------
+
+    @classmethod
+    def kind(cls, request: Request) -> str:
+        return "list" if "list" in _question(request) else ""
 
     def received(self, frame: str) -> None:
         room, lines = split_frame(frame)
@@ -229,6 +239,8 @@ class ShowdownDialogue:
             kind, value = response
             if self._asked is not None and self._asked[0] == kind and not self._asked[1].done():
                 self._asked[1].set_result(value)
+        elif (notice := parse_notice(line)) is not None:
+            self.notice = one_line(notice, _NOTICE)
         elif not line.startswith("|"):
             self.counts["unknown"] += 1
 

@@ -9,6 +9,9 @@ request_fields   write a request as readable fields, and read it back
 retry            decide whether a request is tried again, and when
 http_download    download over HTTP with aiohttp, for a fraction of the CPU
 websocket        download over websockets: many questions share a few connections
+lines            keep a few connections to an address open, and have many questions share them
+handshake        open a websocket, or say why there is none
+outage           say once what keeps a server from answering, how long to wait, and when it answers
 gated_download   take every download past the throttle and the circuit breaker
 throttle         send no more to a host than it bears, counted over all workers together
 circuit_breaker  leave a host alone that fails again and again, and look whether it is well

@@ -158,14 +158,18 @@ class CircuitBreaker:
         response: Response | None = None,
         *,
         took: float = 0.0,
+        is_said: bool = False,
     ) -> None:
         """Count an error that came after so many seconds, and log it with the reply's first bytes.
 
-        What failed before it reached the host says nothing of it.
+        It is not logged when whoever tells of it has said so already. What failed before it
+        reached the host says nothing of it.
         """
         self._hosts.add(turn.host)
         kind = error if isinstance(error, str) else type(error).__name__
-        self._log(turn.host, request, kind, response)
+        self._count("circuit_breaker/errors")
+        if not is_said:
+            self._log(turn.host, request, kind, response)
         if self._own is not None and isinstance(error, Exception) and is_own(error):
             self._own.failed(request.url, kind)
             if turn.is_probe and self._throttle is not None:
@@ -262,7 +266,6 @@ class CircuitBreaker:
         return verdict
 
     def _log(self, host: str, request: Request, kind: str, response: Response | None) -> None:
-        self._count("circuit_breaker/errors")
         self._kinds[host, kind] += 1
         count = self._kinds[host, kind]
         if count > _LOGGED:

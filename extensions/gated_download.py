@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 from scrapy.core.downloader.handlers.base import BaseDownloadHandler
 
 from extensions.circuit_breaker import OUTAGES, CircuitBreaker, what_is_wrong
-from extensions.throttle import Throttle
+from extensions.throttle import HeldError, Throttle
 
 if TYPE_CHECKING:
     from scrapy import Request
     from scrapy.crawler import Crawler
     from scrapy.http import Response
 
+    from extensions.outage import Failure
     from extensions.throttle import Turn
 
 
@@ -27,11 +28,21 @@ _LEAST = 1.0
 """Seconds that a refusal holds at least."""
 
 
+class NoConnectionError(HeldError):
+    """Raised for a request whose connection came to nothing, which it shares with others."""
+
+    def __init__(self, host: str, failure: Failure) -> None:
+        super().__init__(host, failure.seconds, failure.cause)
+        self.failure = failure
+
+
 class GatedDownloadHandler(BaseDownloadHandler):
     """A base for download handlers: asks for a turn, fetches, and tells how it went.
 
     Without the extensions `Throttle` and `CircuitBreaker` it only fetches. A request whose answer
-    takes long finds in its meta, as `alive`, what to call at the host's first sign of life.
+    takes long finds in its meta, as `alive`, what to call at the host's first sign of life. A
+    connection that comes to nothing is told of once, however many requests waited for it: a server
+    that refuses is held for the whole fleet, and one that is not reached counts as an error.
     """
 
     def __init__(self, crawler: Crawler) -> None:
@@ -51,6 +62,9 @@ class GatedDownloadHandler(BaseDownloadHandler):
         began = time.monotonic()
         try:
             response = await self.fetch(request)
+        except NoConnectionError as error:
+            await self._tell(self._throttle, turn, request, error)
+            raise
         except OUTAGES as error:
             if self._breaker is not None:
                 await self._breaker.failed(turn, request, error, took=time.monotonic() - began)
@@ -63,15 +77,39 @@ class GatedDownloadHandler(BaseDownloadHandler):
 
     @abstractmethod
     async def fetch(self, request: Request) -> Response:
-        """Download one request; what fails raises one of Scrapy's download errors."""
+        """Download one request; what fails raises one of Scrapy's download errors.
+
+        Raises:
+            NoConnectionError: a connection that several share came to nothing.
+
+        """
+
+    async def _tell(
+        self, throttle: Throttle, turn: Turn, request: Request, error: NoConnectionError
+    ) -> None:
+        """Have the fleet know of a connection that came to nothing, unless it does."""
+        failure = error.failure
+        if failure.is_refusal:
+            if turn.is_probe or throttle.held(request.url) is None:
+                await throttle.hold(
+                    turn.host,
+                    failure.cause,
+                    failure.seconds,
+                    is_probe=turn.is_probe,
+                    is_said=True,
+                )
+        elif self._breaker is not None and (turn.is_probe or not failure.is_told):
+            failure.is_told = True
+            await self._breaker.failed(
+                turn, request, failure.error or failure.cause, took=failure.took, is_said=True
+            )
+        error.seconds = max(error.seconds, throttle.held(request.url) or 0.0)
 
     async def _judge(
         self, throttle: Throttle, turn: Turn, request: Request, response: Response
     ) -> None:
         if is_refusal(response):
-            seconds = retry_after(response)
-            # "Now" is no answer to who has just asked too often.
-            seconds = None if seconds is None else max(_LEAST, seconds)
+            seconds = asked_pause(response)
             said = "" if seconds is None else f", Retry-After {seconds:.0f} s"
             reason = f"HTTP {response.status}{said}"
             await throttle.hold(turn.host, reason, seconds, is_probe=turn.is_probe)
@@ -89,6 +127,13 @@ def is_refusal(response: Response) -> bool:
         return True
     is_unavailable = response.status == HTTPStatus.SERVICE_UNAVAILABLE
     return is_unavailable and retry_after(response) is not None
+
+
+def asked_pause(response: Response) -> float | None:
+    """Return the seconds that a refusal asks for; None when it does not say."""
+    seconds = retry_after(response)
+    # "Now" is no answer to who has just asked too often.
+    return None if seconds is None else max(_LEAST, seconds)
 
 
 def retry_after(response: Response) -> float | None:

@@ -276,10 +276,19 @@ class Throttle:
         self._paused.pop(host, None)
 
     async def hold(
-        self, host: str, reason: str, asked: float | None, *, is_probe: bool = False
+        self,
+        host: str,
+        reason: str,
+        asked: float | None,
+        *,
+        is_probe: bool = False,
+        is_said: bool = False,
     ) -> None:
-        """Close a host's gate for everybody, for the seconds it asked for, if it said so."""
-        if self._held(host) == 0.0:
+        """Close a host's gate for everybody, for the seconds it asked for, if it said so.
+
+        The log is told, unless whoever asks has said so already.
+        """
+        if not is_said and self._held(host) == 0.0:
             logger.warning("%s is held: %s", host, reason)
         self.close_gate(host, self._hold if asked is None else min(asked, _LONGEST_HOLD))
         held = await self._tell(

@@ -14,7 +14,7 @@ from scrapy.spiderloader import SpiderLoader
 from scrapy.utils.project import get_project_settings
 
 from battles import browser, settings
-from extensions import exchange, storage_s3, websocket
+from extensions import exchange, lines, storage_s3
 from tests.containerfile import read_stages
 from tests.integration.environments import INSTALL
 
@@ -79,12 +79,11 @@ def leaving() -> list[float]:
     """Return the seconds that a worker waits for at most that is told to leave, in turn."""
     navigation = settings.PLAYWRIGHT_DEFAULT_NAVIGATION_TIMEOUT / 1000
     by_lane = settings.DOWNLOAD_TIMEOUTS.values()
-    websockets = default("WEBSOCKET_CONNECTIONS") * websocket._FAREWELL
     return [
         max(settings.DOWNLOAD_TIMEOUT, navigation, *by_lane),
         # What is being written, and two more tries at a disk that is full.
         3 * default("SEGMENT_COMMIT_DELAY"),
-        3 * browser._FAREWELL + websockets,
+        3 * browser._FAREWELL + lines._FAREWELL,
         storage_s3._CONFIG.connect_timeout + storage_s3._CONFIG.read_timeout,
         exchange._FAREWELL,
     ]

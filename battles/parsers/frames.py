@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
+from html import unescape
 from typing import Any, Literal
 
 from battles.parsers.names import is_battle_id, to_id
@@ -28,6 +30,10 @@ _REFUSALS: dict[str, State] = {
 _NOT_LOGGED = ("|init|", "|title|", "|noinit|", "|queryresponse|", "|popup|", "|expire|")
 _THROTTLED = '|raw|<strong class="message-throttle-notice">'
 """At the beginning of a line: anybody may say the same in the middle of one."""
+_NOTICES = ("|popup|", "|bigerror|")
+_MODES = ("|modal|", "|html|")
+"""What may stand before the text of a popup."""
+_TAG = re.compile(r"<[^<>]{0,2000}>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +129,23 @@ def parse_battle_count(value: object) -> int | None:
     """Read how many battles are live from the answer to `/cmd rooms`; None when it does not say."""
     count = value.get("battleCount") if isinstance(value, dict) else None
     return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+
+
+def parse_notice(line: str) -> str | None:
+    """Read what the server says to us alone, without its markup; None when the line is none.
+
+    Of a lock, a ban or its load it tells in a popup.
+
+    >>> parse_notice("|popup||html|You are <b>locked</b>.||Appeal &amp; wait"), parse_notice("|J|")
+    ('You are locked. Appeal & wait', None)
+    """
+    kind = next((kind for kind in _NOTICES if line.startswith(kind)), None)
+    if kind is None:
+        return None
+    text = line.removeprefix(kind)
+    while mode := next((mode for mode in _MODES if text.startswith(mode)), None):
+        text = text.removeprefix(mode)
+    return " ".join(unescape(_TAG.sub("", text.replace("||", "\n"))).split())
 
 
 def is_throttled(lines: list[str]) -> bool:

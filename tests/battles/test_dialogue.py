@@ -790,3 +790,31 @@ def test_a_room_that_two_watch_is_left_by_the_last():
         return await asyncio.gather(*first, *second)
 
     assert [a.status for a in play(scene())] == [200, 200]
+
+
+# --- What the connection asks ---------------------------------------------------------------------
+
+
+def test_the_list_is_a_kind_of_its_own():
+    kinds = [
+        ShowdownDialogue.kind(Request(f"{SITE}?{question}"))
+        for question in ("list=&formats=gen9ou", "list", "room=battle-gen9ou-1", "room=list")
+    ]
+
+    assert kinds == ["list", "list", "", ""]
+
+
+def test_the_last_notice_is_kept_as_one_short_line():
+    async def scene() -> list[str]:
+        wire = Wire()
+        notices = [wire.dialogue.notice]
+        wire.say("|popup|You are locked.||Wait.")
+        notices.append(wire.dialogue.notice)
+        wire.say("|bigerror|\x1b[2J" + "x" * 900)
+        notices.append(wire.dialogue.notice)
+        return notices
+
+    first, second, third = play(scene())
+
+    assert (first, second) == ("", "You are locked. Wait.")
+    assert (third[:5], len(third)) == ("?[2Jx", 200)

@@ -1,7 +1,8 @@
-"""Stores to put segments into, a folder and an S3 server in memory."""
+"""Stores to put segments into, a folder and an S3 server in memory; servers that are not there."""
 
 from __future__ import annotations
 
+import socket
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -79,3 +80,25 @@ def s3_with(s3_settings) -> Callable[..., Storage]:
 def without_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let boto3 try again at once."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
+
+
+@pytest.fixture
+def without_pauses(monkeypatch) -> list[float]:
+    """Have nobody wait before the next try to connect; the pauses are kept."""
+    drawn = []
+
+    def draw(least: float, most: float) -> float:
+        drawn.append((least, most))
+        return 0.0
+
+    monkeypatch.setattr("extensions.outage.random.uniform", draw)
+    return drawn
+
+
+@pytest.fixture
+def refused() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    return f"ws://127.0.0.1:{port}/"

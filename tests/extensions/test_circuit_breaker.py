@@ -265,6 +265,18 @@ def test_an_error_is_logged_with_its_status_and_the_first_bytes_of_the_reply(
     assert crawler.stats.get_value("circuit_breaker/errors") == 1
 
 
+def test_an_error_that_was_said_already_only_counts(breaker, crawler, caplog):
+    async def scene():
+        for _ in range(12):
+            await breaker.failed(TURN, REQUEST, "HTTP 502", is_said=True)
+
+    asyncio.run(scene())
+    crawler.signals.send_catch_log(signals.spider_closed, spider=None, reason="finished")
+
+    assert [text for text in caplog.messages if "HTTP 502" in text] == []
+    assert crawler.stats.get_value("circuit_breaker/errors") == 12
+
+
 def test_after_ten_of_a_kind_only_their_number_is_logged(breaker, crawler, caplog):
     async def scene():
         await fail(breaker, 205)

@@ -373,6 +373,13 @@ def test_requests_refused_together_are_told_of_once(throttle, caplog):
     assert len(caplog.messages) == 1
 
 
+def test_a_hold_that_was_said_already_is_not_said_again(throttle, hosts, caplog):
+    asyncio.run(throttle.hold(HOST, "HTTP 403", 5.0, is_said=True))
+
+    assert caplog.messages == []
+    assert hosts.gates() == {HOST: pytest.approx(5.0)}
+
+
 def test_without_redis_a_worker_holds_the_host_by_itself_and_tells_the_scheduler(away, clock):
     throttle, told = Throttle(away, lambda _: TEN, clock=clock), []
     throttle.on_failure = told.append

@@ -4,165 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import socket
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+import logging
+from collections.abc import Callable, Coroutine
 
 import aiohttp
 import pytest
-from aiohttp import web
 from scrapy import Request
-from scrapy.exceptions import (
-    CannotResolveHostError,
-    DownloadConnectionRefusedError,
-    DownloadFailedError,
-    DownloadTimeoutError,
-)
-from scrapy.http import Response, TextResponse
-from scrapy.settings import BaseSettings
-from scrapy.utils.test import get_crawler
+from scrapy.exceptions import DownloadFailedError
+from scrapy.http import Response
 
+from extensions.gated_download import NoConnectionError
+from extensions.lines import Line
 from extensions.signals import leaving
-from extensions.websocket import LostError, WebSocketDownloadHandler
+from extensions.throttle import HeldError
+from extensions.websocket import WebSocketDownloadHandler
+from tests.conftest import Clock
+from tests.extensions.echo import Server, all_of, asks, handler_of, handling, serving
 from tests.extensions.waiting import until
 
 
-class EchoDialogue:
-    """Sends a question's text, and takes the next frame that begins with it for the answer."""
-
-    most = 2
-    """Questions at a time."""
-
-    def __init__(self, send: Callable[[str], Awaitable[None]], settings: BaseSettings) -> None:
-        self.settings = settings
-        self.counts = Counter(frames=0)
-        self.is_leaving = self.is_lost = False
-        self._send = send
-        self._outbox: asyncio.Queue[str] = asyncio.Queue()
-        self._asked: dict[str, asyncio.Future[str]] = {}
-
-    def received(self, frame: str) -> None:
-        self.counts["frames"] += 1
-        for text, answer in self._asked.items():
-            if frame.startswith(text) and not answer.done():
-                answer.set_result(frame)
-
-    def load(self) -> int:
-        return len(self._asked)
-
-    def accepts(self, request: Request) -> bool:  # noqa: ARG002 -- it takes any
-        return not self.is_lost and len(self._asked) < self.most
-
-    async def answer(self, request: Request) -> Response:
-        text = request.url.partition("?")[2]
-        answer = self._asked[text] = asyncio.get_running_loop().create_future()
-        self._outbox.put_nowait(text)
-        try:
-            return TextResponse(request.url, body=(await answer).encode(), encoding="utf-8")
-        finally:
-            del self._asked[text]
-
-    def leave(self) -> None:
-        self.is_leaving = True
-        for answer in self._asked.values():
-            answer.set_result("partial")
-
-    async def run(self) -> None:
-        while True:
-            await self._send(await self._outbox.get())
-
-    def lost(self) -> None:
-        self.is_lost = True
-        for answer in self._asked.values():
-            if not answer.done():
-                answer.set_exception(LostError())
-
-
-class Server:
-    """Answers `QUESTION` with `QUESTION!`, unless told otherwise."""
+class Minutes:
+    """A clock on which two minutes pass between any two looks."""
 
     def __init__(self) -> None:
-        self.connections = 0
-        self.open = 0
-        self.heads: list[dict[str, str]] = []
-        self.asked: list[str] = []
-        self.closed: list[int | None] = []
-        """The codes with which connections came to an end."""
-        self.silent = self.is_deaf = self.is_rude = False
-        self.hang_up_on: list[str] = []
-        """Questions that are answered with the end of the connection, once each."""
-        self.url = ""
+        self._now = 0.0
 
-    async def talk(self, request: web.Request) -> web.WebSocketResponse:
-        if request.path == "/no":
-            raise web.HTTPForbidden
-        line = web.WebSocketResponse(autoping=not self.is_deaf, autoclose=not self.is_rude)
-        await line.prepare(request)
-        self.connections += 1
-        self.open += 1
-        self.heads.append(dict(request.headers))
-        async for message in line:
-            if message.type == aiohttp.WSMsgType.TEXT:
-                await self._answer(line, message.data)
-        if self.is_rude:
-            await asyncio.sleep(9)
-        self.open -= 1
-        self.closed.append(line.close_code)
-        return line
-
-    async def _answer(self, line: web.WebSocketResponse, text: str) -> None:
-        self.asked.append(text)
-        if text in self.hang_up_on:
-            self.hang_up_on.remove(text)
-            await line.close()
-        elif text == "bytes":
-            await line.send_bytes(b"bytes")
-            await line.send_str("bytes!")
-        elif text == "large":
-            await line.send_str("large" * 1000)
-        elif not self.silent:
-            await line.send_str(f"{text}!")
-
-
-@asynccontextmanager
-async def serving() -> AsyncIterator[Server]:
-    server = Server()
-    application = web.Application()
-    application.router.add_get("/{path:.*}", server.talk)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    server.url = f"ws://127.0.0.1:{port}/socket"
-    try:
-        yield server
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
-async def handling(**given: object) -> AsyncIterator[WebSocketDownloadHandler]:
-    handler = handler_of(**given)
-    try:
-        yield handler
-    finally:
-        await handler.close()
-
-
-def handler_of(**given: object) -> WebSocketDownloadHandler:
-    settings = {"WEBSOCKET_DIALOGUE": EchoDialogue, "EXTENSIONS_BASE": {}, **given}
-    return WebSocketDownloadHandler.from_crawler(get_crawler(settings_dict=settings))
-
-
-def asks(handler: WebSocketDownloadHandler, url: str, *questions: str) -> list[asyncio.Task]:
-    requests = [Request(f"{url}?{question}") for question in questions]
-    return [asyncio.create_task(handler.download_request(request)) for request in requests]
-
-
-async def all_of(tasks: list[asyncio.Task]) -> list:
-    return await asyncio.gather(*tasks, return_exceptions=True)
+    def __call__(self) -> float:
+        self._now += 120.0
+        return self._now
 
 
 @pytest.fixture
@@ -177,28 +46,6 @@ def play():
         return asyncio.run(act())
 
     return run
-
-
-@pytest.fixture
-def without_pauses(monkeypatch) -> list[float]:
-    """Have nobody wait before the next try to connect; the pauses are kept."""
-    drawn = []
-
-    def draw(least: float, most: float) -> float:
-        drawn.append((least, most))
-        return 0.0
-
-    monkeypatch.setattr("extensions.websocket.random.uniform", draw)
-    return drawn
-
-
-@pytest.fixture
-def refused() -> str:
-    """An address where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    return f"ws://127.0.0.1:{port}/"
 
 
 # --- Settings -------------------------------------------------------------------------------------
@@ -284,11 +131,27 @@ def test_a_connection_tells_its_own_site_the_password_for_it(play):
     assert play(scene) == ["Basic YW5uOndvcmQ=", None]
 
 
-def test_what_is_no_text_is_passed_over(play):
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> Response:
-        return await asks(handler, server.url, "bytes")[0]
+@pytest.mark.parametrize("question", ["stay", "refuse"])
+def test_what_is_told_of_life_stays_in_no_request(play, question):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> dict:
+        request = Request(f"{server.url}?{question}")
+        await all_of([asyncio.ensure_future(handler.download_request(request))])
+        return request.meta
 
-    assert play(scene).text == "bytes!"
+    assert "alive" not in play(scene)
+
+
+def test_the_first_sign_of_life_is_handed_on(play):
+    signs = []
+
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> None:
+        request = Request(f"{server.url}?stay", meta={"alive": lambda: signs.append("alive")})
+        await handler.fetch(request)
+        request.meta["alive"]()
+
+    play(scene)
+
+    assert signs == ["alive"] * 2
 
 
 # --- Connections that end -------------------------------------------------------------------------
@@ -309,37 +172,34 @@ def test_what_was_not_answered_is_asked_again_over_a_new_connection(play):
 
 def test_a_connection_that_ended_meanwhile_is_not_used(play):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        server.hang_up_on = ["a"]
         await all_of(asks(handler, server.url, "a"))
-        server.hang_up_on = ["b"]
+        await server.lines[0].close()
         await all_of(asks(handler, server.url, "b"))
-        return server.asked
+        return server.asked_over
 
-    assert play(scene) == ["a", "a", "b", "b"]
+    assert play(scene) == [["a"], ["b"]]
 
 
 def test_a_request_is_not_asked_for_ever(play):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        server.hang_up_on = ["a"] * 9
-        return [*await all_of(asks(handler, server.url, "a")), server.connections]
+        server.hang_up_on = ["stay"] * 9
+        return [*await all_of(asks(handler, server.url, "stay")), server.connections]
 
     error, connections = play(scene)
 
     assert isinstance(error, DownloadFailedError)
-    assert str(error).endswith("/socket?a: 3 connections ended before the answer")
+    assert str(error).endswith("/socket?stay: 3 connections ended before the answer")
     assert connections == 3
 
 
-def test_a_frame_that_is_too_large_ends_its_connection(play):
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        outcomes = await all_of(asks(handler, server.url, "large"))
-        await until(lambda: len(server.closed) == 3)
-        return [*outcomes, server.closed]
+def test_what_was_asked_for_long_is_not_why_a_connection_ended(play):
+    async def scene(server: Server, _handler: WebSocketDownloadHandler) -> list:
+        async with handling(clock=Minutes()) as handler:
+            server.hang_up_on = ["stay"] * 5
+            [answer] = await all_of(asks(handler, server.url, "stay"))
+            return [answer.text, server.connections]
 
-    error, codes = play(scene, DOWNLOAD_MAXSIZE=1000)
-
-    assert isinstance(error, DownloadFailedError)
-    assert codes == [aiohttp.WSCloseCode.MESSAGE_TOO_BIG] * 3
+    assert play(scene) == ["stay!", 6]
 
 
 def test_a_server_that_does_not_answer_pings_is_given_up(play):
@@ -349,8 +209,9 @@ def test_a_server_that_does_not_answer_pings_is_given_up(play):
 
     error, connections = play(scene, WEBSOCKET_HEARTBEAT=0.04)
 
-    assert isinstance(error, DownloadFailedError)
-    assert connections == 3
+    assert isinstance(error, NoConnectionError)
+    assert "No PONG received" in str(error)
+    assert connections == 1
 
 
 def test_a_connection_that_takes_no_more_is_given_up(play, monkeypatch):
@@ -360,35 +221,72 @@ def test_a_connection_that_takes_no_more_is_given_up(play, monkeypatch):
     monkeypatch.setattr(aiohttp.ClientWebSocketResponse, "send_str", fail)
 
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        return [*await all_of(asks(handler, server.url, "a")), server.connections]
+        outcomes = await all_of(asks(handler, server.url, "a"))
+        await until(lambda: server.open == 0)
+        return [*outcomes, server.connections]
 
     error, connections = play(scene)
 
-    assert isinstance(error, DownloadFailedError)
-    assert connections == 3
+    assert isinstance(error, NoConnectionError)
+    assert str(error).endswith("it ends connections at once (it is closing)")
+    assert connections == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "is_refusal"), [(4.9, True), (5.1, False)], ids=["at once", "later"]
+)
+def test_what_ends_without_an_answer_was_refused_or_not_reached(play, age, is_refusal):
+    clock = Clock()
+
+    async def scene(server: Server, _handler: WebSocketDownloadHandler) -> HeldError:
+        async with handling(clock=clock) as handler:
+            server.silent = True
+            asked = asks(handler, server.url, "a")
+            await until(lambda: server.asked)
+            clock.now += age
+            await server.lines[0].close()
+            return (await all_of(asked))[0]
+
+    error = play(scene)
+
+    assert isinstance(error, NoConnectionError)
+    assert error.failure.is_refusal is is_refusal
+    assert "close code 1000" in str(error)
+
+
+# --- Kinds of requests ----------------------------------------------------------------------------
+
+
+def test_kinds_of_requests_share_no_connection(play):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
+        await all_of(asks(handler, server.url, "a"))
+        await all_of(asks(handler, server.url, "list"))
+        await all_of(asks(handler, server.url, "b"))
+        return [server.connections, server.asked_over]
+
+    assert play(scene) == [2, [["a", "b"], ["list"]]]
+
+
+def test_a_kind_with_a_name_has_one_connection(play):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
+        answers = await all_of(asks(handler, server.url, *(f"list{n}" for n in range(9))))
+        return [server.connections, len(answers)]
+
+    assert play(scene) == [1, 9]
 
 
 # --- Connections that do not come about -----------------------------------------------------------
 
 
-def test_a_refused_connection_is_a_download_error(refused):
-    async def scene() -> list:
-        async with handling() as handler:
-            return await all_of(asks(handler, refused, "a"))
-
-    [error] = asyncio.run(scene())
-
-    assert isinstance(error, DownloadConnectionRefusedError)
-
-
 def test_who_waits_for_the_same_connection_shares_its_fate(refused, without_pauses):
     async def scene() -> list:
         async with handling() as handler:
-            return await all_of(asks(handler, refused, *"abcde"))
+            return await all_of(asks(handler, refused, *"abcde", "list"))
 
     errors = asyncio.run(scene())
 
-    assert len(set(map(id, errors))) == 1
+    assert {type(error) for error in errors} == {NoConnectionError}
+    assert len({id(error.failure) for error in errors}) == 1
     assert len(without_pauses) == 1
 
 
@@ -405,7 +303,7 @@ def test_the_pause_before_the_next_try_doubles_up_to_a_limit(refused, without_pa
 
 
 def test_the_next_try_comes_after_the_pause(refused, monkeypatch):
-    monkeypatch.setattr("extensions.websocket.random.uniform", lambda _least, _most: 0.05)
+    monkeypatch.setattr("extensions.outage.random.uniform", lambda _least, _most: 0.05)
 
     async def scene() -> float:
         async with handling() as handler:
@@ -417,50 +315,91 @@ def test_the_next_try_comes_after_the_pause(refused, monkeypatch):
     assert asyncio.run(scene()) >= 0.04
 
 
-def test_a_pause_ends_with_a_connection(play, refused, without_pauses, monkeypatch):
+def test_an_answer_ends_the_outage_and_says_for_how_long_it_was(play, without_pauses, caplog):
+    caplog.set_level(logging.INFO, "extensions.outage")
+    clock = Clock()
+
+    async def scene(server: Server, _handler: WebSocketDownloadHandler) -> list:
+        async with handling(clock=clock) as handler:
+            server.is_hasty = True
+            for _ in range(3):
+                await all_of(asks(handler, server.url, "a"))
+                clock.now += 400.0
+            server.is_hasty = False
+            [answer] = await all_of(asks(handler, server.url, "a"))
+            server.is_hasty = True
+            [error] = await all_of(asks(handler, f"{server.url}", "list"))
+            return [answer.text, error.failure.seconds]
+
+    assert play(scene) == ["a!", 5.0]
+    assert [most for _, most in without_pauses] == [0.5, 1.0, 2.0, 0.5]
+    assert [text.partition(" ")[2] for text in caplog.messages] == [
+        "refuses us: it ends connections at once (close code 1008, banned)",
+        "answers again after 1200 s, 4 attempts",
+        "refuses us: it ends connections at once (close code 1008, banned)",
+    ]
+
+
+def test_an_answer_over_an_older_connection_proves_nothing_of_new_ones(play, caplog):
+    caplog.set_level(logging.INFO, "extensions.outage")
+    clock = Clock()
+
+    async def scene(server: Server, _handler: WebSocketDownloadHandler) -> list:
+        async with handling(clock=clock) as handler:
+            await all_of(asks(handler, server.url, "a"))
+            clock.now += 1.0
+            server.is_hasty = True
+            await all_of(asks(handler, server.url, "list"))
+            clock.now += 1.0
+            [answer] = await all_of(asks(handler, server.url, "b"))
+            return answer.text
+
+    assert play(scene) == "b!"
+    assert ["again" in text for text in caplog.messages] == [False]
+
+
+def test_the_servers_last_notice_is_said_with_the_refusal(play, caplog):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> None:
+        server.is_hasty, server.notice = True, "You are\x1b[2J\nbanned. " + "x" * 300
+        await all_of(asks(handler, server.url, "a", "b"))
+
+    play(scene)
+
+    [text] = caplog.messages
+    assert "(close code 1008, banned); it says: You are?[2J banned. xxx" in text
+    assert len(text.partition("it says: ")[2]) == 200
+
+
+def test_a_dialogue_may_find_that_the_server_refuses(play, caplog):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        connect = handler._connect
-        monkeypatch.setattr(handler, "_connect", lambda _address: connect(refused))
-        await all_of(asks(handler, server.url, "a"))
-        monkeypatch.setattr(handler, "_connect", connect)
+        errors = await all_of(asks(handler, server.url, "refuse1", "refuse2"))
         [answer] = await all_of(asks(handler, server.url, "a"))
-        return [answer.text, handler._lines[server.url]._failures]
+        return [*errors, answer, server.connections]
 
-    assert play(scene) == ["a!", 0]
-    assert len(without_pauses) == 1
+    *errors, answer, connections = play(scene)
 
-
-def test_a_server_that_wants_no_websocket_answers_as_to_a_page(play):
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        return await all_of(asks(handler, server.url.replace("/socket", "/no"), "a"))
-
-    [reply] = play(scene)
-
-    assert reply.status == 403
+    assert [(type(error), error.failure.is_refusal) for error in errors] == [
+        (NoConnectionError, True)
+    ] * 2
+    assert [round(error.seconds) for error in errors] == [5, 5]
+    assert (answer.text, connections) == ("a!", 1)
+    assert [text.partition(" ")[2] for text in caplog.messages] == ["refuses us: it lets nobody in"]
 
 
-@pytest.mark.parametrize(
-    ("failure", "expected"),
-    [
-        (TimeoutError(), DownloadTimeoutError),
-        (OSError("no route"), DownloadFailedError),
-        (aiohttp.ClientConnectorDNSError(None, OSError("no such host")), CannotResolveHostError),
-    ],
-    ids=["a time-out", "no route", "an unknown name"],
-)
-def test_what_fails_is_one_of_scrapys_download_errors(play, monkeypatch, failure, expected):
-    async def fail(*_arguments: object, **_options: object) -> None:
-        raise failure
+def test_how_connections_fail_is_counted(play, refused):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> dict:
+        await all_of(asks(handler, refused, "a", "b"))
+        server.is_hasty = True
+        await all_of(asks(handler, server.url, "a", "b"))
+        return dict(handler.crawler.stats.get_stats())
 
-    monkeypatch.setattr(aiohttp.ClientSession, "ws_connect", fail)
-    monkeypatch.setattr(aiohttp.ClientConnectorDNSError, "__str__", lambda _self: "no such host")
+    stats = play(scene)
 
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
-        return await all_of(asks(handler, server.url, "a"))
-
-    [error] = play(scene)
-
-    assert isinstance(error, expected)
+    assert [stats[f"websocket/{name}"] for name in ("refused", "unreachable", "connections")] == [
+        1,
+        1,
+        1,
+    ]
 
 
 # --- The end of the crawl -------------------------------------------------------------------------
@@ -478,16 +417,32 @@ def test_connections_are_closed_in_order():
 
 
 def test_a_server_that_does_not_say_goodbye_is_not_waited_for(play, monkeypatch):
-    monkeypatch.setattr("extensions.websocket._FAREWELL", 0.01)
+    monkeypatch.setattr("extensions.lines._FAREWELL", 0.01)
 
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list[bool]:
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> bool:
         server.is_rude = True
         await all_of(asks(handler, server.url, "a"))
-        [line] = handler._lines[server.url]._lines
+        [line] = handler._lines[server.url]._all()
         await handler.close()
-        return [task.done() for task in line._tasks]
+        return line._task.done()
 
-    assert play(scene) == [True, True]
+    assert play(scene) is True
+
+
+def test_connections_are_closed_at_the_same_time(play, monkeypatch):
+    all_at_it = asyncio.Barrier(3)
+    goodbye = Line._say_goodbye
+
+    async def say_goodbye(line: Line) -> None:
+        await asyncio.wait_for(all_at_it.wait(), 5.0)
+        await goodbye(line)
+
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> None:
+        await all_of(asks(handler, server.url, "a", "b", "c", "list"))
+        monkeypatch.setattr(Line, "_say_goodbye", say_goodbye)
+        await handler.close()
+
+    play(scene)
 
 
 def test_what_came_is_counted_when_connections_end():
@@ -529,24 +484,71 @@ def test_when_the_crawl_leaves_every_dialogue_does(play):
     assert play(scene) == ["partial"] * 3
 
 
-def test_a_connection_that_comes_too_late_leaves_at_once(play):
-    async def scene(server: Server, handler: WebSocketDownloadHandler) -> bool:
-        await all_of(asks(handler, server.url, "a"))
+def test_when_the_crawl_leaves_a_handshake_is_given_up(play):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
+        asked = asks(handler, server.url.replace("/socket", "/silent"), "a", "b", "list")
+        await until(lambda: server.handshakes == 1)
         handler.crawler.signals.send_catch_log(leaving)
-        await all_of(asks(handler, server.url, "b", "c", "d"))
-        return all(line.dialogue.is_leaving for line in handler._lines[server.url]._lines)
+        # A small part of DOWNLOAD_TIMEOUT.
+        async with asyncio.timeout(10.0):
+            outcomes = await all_of(asked)
+            await handler.close()
+        return outcomes
 
-    assert play(scene) is True
+    outcomes = play(scene)
+
+    assert [type(outcome) for outcome in outcomes] == [HeldError] * 3
+    assert all(str(outcome).endswith("the crawl is ending") for outcome in outcomes)
+
+
+def test_when_the_crawl_leaves_nobody_waits_for_the_next_try(refused, monkeypatch):
+    monkeypatch.setattr("extensions.outage.random.uniform", lambda _least, _most: 3600.0)
+
+    async def scene() -> list:
+        async with handling() as handler:
+            await all_of(asks(handler, refused, "a"))
+            asked = asks(handler, refused, "b", "c")
+            await until(lambda: handler._lines[refused]._attempt is not None)
+            handler.leave()
+            async with asyncio.timeout(10.0):
+                return await all_of(asked)
+
+    assert [type(outcome) for outcome in asyncio.run(scene())] == [HeldError] * 2
+
+
+def test_when_the_crawl_leaves_nobody_waits_for_a_place(play):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
+        server.silent = True
+        asked = asks(handler, server.url, "a", "b", "c")
+        await until(lambda: len(server.asked) == 2)
+        handler.leave()
+        async with asyncio.timeout(10.0):
+            return await all_of(asked)
+
+    *partial, left = play(scene, WEBSOCKET_CONNECTIONS=1)
+
+    assert [answer.text for answer in partial] == ["partial"] * 2
+    assert isinstance(left, HeldError)
+
+
+def test_after_the_crawl_has_left_no_connection_is_opened(play):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
+        handler.leave()
+        return [*await all_of(asks(handler, server.url, "a")), server.handshakes]
+
+    error, handshakes = play(scene)
+
+    assert (type(error), handshakes) == (HeldError, 0)
 
 
 def test_a_connection_that_ended_leaves_no_task_behind():
-    async def scene():
+    async def scene() -> bool:
         async with serving() as server, handling() as handler:
             await all_of(asks(handler, server.url, "a"))
-            [line] = handler._lines[server.url]._lines
+            [line] = handler._lines[server.url]._all()
             server.hang_up_on = ["b"]
             await all_of(asks(handler, server.url, "b"))
-            await asyncio.sleep(0.05)
-            return [task.done() for task in line._tasks]
+            await until(line._task.done)
+            return line.judge() is None
 
-    assert asyncio.run(scene()) == [True, True]
+    assert asyncio.run(scene()) is True

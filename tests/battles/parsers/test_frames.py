@@ -20,6 +20,7 @@ from battles.parsers.frames import (
     is_throttled,
     parse_battle_count,
     parse_formats,
+    parse_notice,
     parse_query,
     parse_room_list,
     room_of,
@@ -432,3 +433,37 @@ def test_a_line_of_bars_costs_no_more_than_some_copies_of_it(kind):
         tracemalloc.stop()
 
     assert peak < 6_000_000
+
+
+# --- Notices --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("|popup|You are locked.||Appeal  later.", "You are locked. Appeal later."),
+        ("|popup||modal|PS is under heavy load", "PS is under heavy load"),
+        ('|popup||html|<a href="x">You</a> are <b>banned</b> &lt;1 day', "You are banned <1 day"),
+        ("|popup||modal||html|<p>No</p>", "No"),
+        ("|bigerror|It crashed.", "It crashed."),
+        ("|popup|", ""),
+        ("|popup|" + "<" * 100_000, "<" * 100_000),
+        ("|raw|<b>popup</b>", None),
+        ("popup", None),
+        ("", None),
+    ],
+    ids=[
+        "text",
+        "modal",
+        "html",
+        "both",
+        "an error",
+        "empty",
+        "brackets",
+        "raw",
+        "word",
+        "nothing",
+    ],
+)
+def test_what_the_server_says_to_us_alone_is_read_without_markup(line, text):
+    assert parse_notice(line) == text
