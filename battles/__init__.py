@@ -6,6 +6,7 @@ spiders/       follow the site's pages and yield requests and items
 paging         decide which search page comes next, so that no battle is lost at an edge
 listing        decide what to ask so that every live battle is found
 browser        look at the list and into rooms through the web client, in a real browser
+client_pages   hear what the server says to such a page, and use its controls to ask
 outbox         send messages no faster than the battle server takes them
 dialogue       talk with the battle server as an unnamed guest
 parsers/       turn bytes into items; they know neither Scrapy nor Redis

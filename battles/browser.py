@@ -1,7 +1,7 @@
 """Look at the list and into rooms through the site's own web client, in a real browser.
 
-The page is not read but listened to: the frames of its websocket say the same as the server does,
-and answer the same questions as `dialogue`, so spider and parsers do not know the difference.
+One page stays at the list, and each visit to a room is a page of its own. They answer the same
+questions as `dialogue`, so spider and parsers do not know the difference.
 """
 
 from __future__ import annotations
@@ -10,53 +10,47 @@ import asyncio
 import logging
 import re
 import time
-from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, TypeVar
 
 from playwright.async_api import Error as BrowserError
 from playwright.async_api import TimeoutError as BrowserTimeoutError
 from scrapy import Request
 from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
-from scrapy.http import TextResponse
+from scrapy.http import Response, TextResponse
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
-from scrapy_playwright.page import PageMethod
 
-from battles.dialogue import STATUS, Manners
-from battles.listing import Look, Plan, Question, tops
-from battles.parsers.frames import (
-    RoomList,
-    RoomReader,
-    parse_formats,
-    parse_query,
-    parse_room_list,
-    room_of,
-    split_frame,
-)
+from battles.client_pages import ListPage, PageError, RoomPage, SilentPageError
+from battles.dialogue import Manners
+from battles.parsers.frames import room_of
 from battles.parsers.names import battle_of
-from battles.parsers.reply import BadReplyError
-from extensions.gated_download import GatedDownloadHandler
+from extensions.gated_download import GatedDownloadHandler, is_refusal
 from extensions.hosts import host_of
 from extensions.robots import RobotsTxtMiddleware
 from extensions.signals import leaving
 from extensions.throttle import HeldError
 
 if TYPE_CHECKING:
-    from playwright.async_api import Page, WebSocket
+    from collections.abc import AsyncIterator, Awaitable
+
     from scrapy.crawler import Crawler
-    from scrapy.http import Response
+
+    from battles.client_pages import ClientPage
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _LIST = "/battles"
-_FAREWELL = 5.0
+_FAREWELL = 2.0
 """Seconds for a page, a context or the browser to close."""
 _MARGIN = 30.0
-"""Seconds for a page to open and close, beside what it is looked at for."""
+"""Seconds for the browser to start and a page to load, beside what it is looked at for."""
+_FREE = 2.0
+"""Seconds that a visit waits for a page; then it makes way, so that the list never waits longer."""
 
 
 class BrowserDownloadHandler(GatedDownloadHandler):
@@ -66,7 +60,9 @@ class BrowserDownloadHandler(GatedDownloadHandler):
 
     Settings:
         SHOWDOWN_CLIENT_URL: the web client.
-        BROWSER_CONTEXT_PAGES (50): pages after which a browser context is thrown away: they leak.
+        BROWSER_PAGES (8): rooms that are visited at the same time; the list's page does not count.
+        BROWSER_CONTEXT_PAGES (50): visits after which a browser context is thrown away, since they
+            leak; and looks after which the list's page is opened anew.
         BROWSER_SCREENSHOTS (.scrapy/screenshots): where a picture is kept of a page that is not
             what was expected.
         PLAYWRIGHT_…: as in scrapy-playwright. ROOMS_…: as in `dialogue`.
@@ -80,245 +76,196 @@ class BrowserDownloadHandler(GatedDownloadHandler):
         self._context_pages = settings.getint("BROWSER_CONTEXT_PAGES", 50)
         self._screenshots = Path(settings.get("BROWSER_SCREENSHOTS", ".scrapy/screenshots"))
         self._browser = ScrapyPlaywrightDownloadHandler.from_crawler(crawler)
+        self._free = asyncio.Semaphore(settings.getint("BROWSER_PAGES", 8))
         self._opened = 0
         self._pages_open: Counter[str] = Counter()
         """By context: its pages."""
+        self._list: ListPage | None = None
+        self._lists = 0
+        """Pages of the list that were opened so far."""
+        self._looking = asyncio.Lock()
+        self._told: dict[str, str] = {}
+        """What is wrong with the pages of a kind, as it was said."""
         self._is_leaving = asyncio.Event()
         crawler.signals.connect(self._leave, leaving)
 
+    async def download_request(self, request: Request) -> Response:
+        if battle_of(request.url) is None:
+            return await super().download_request(request)
+        host = host_of(request.url)
+        try:
+            await self._unless_leaving(host, asyncio.wait_for(self._free.acquire(), _FREE))
+        except TimeoutError:
+            raise HeldError(host, _FREE, "all pages are in use") from None
+        try:
+            return await super().download_request(request)
+        finally:
+            self._free.release()
+
     async def fetch(self, request: Request) -> Response:
-        battle_id = battle_of(request.url)
-        path = _LIST if battle_id is None else f"/{room_of(battle_id)}"
-        page = Request(f"{self._client}{path}", headers=request.headers)
-        robots = self.crawler.get_downloader_middleware(RobotsTxtMiddleware)
-        if robots is not None:
-            await robots.process_request(page)
-        if battle_id is None:
-            return await self._look(request, page, _ListPage(request, self._manners))
-        view = _RoomPage(request, self._manners, self._is_leaving)
-        return await self._look(request, page, view)
+        answer = self._look if battle_of(request.url) is None else self._visit
+        try:
+            return await self._unless_leaving(host_of(request.url), answer(request))
+        except _RefusedError as error:
+            # As any other reply: the throttle heeds it.
+            refusal = error.response
+            return Response(request.url, status=refusal.status, headers=refusal.headers)
 
     async def close(self) -> None:
-        with suppress(TimeoutError, BrowserError):
-            await asyncio.wait_for(self._browser.close(), _FAREWELL)
+        await _quietly(self._browser.close())
 
     def _leave(self) -> None:
         self._is_leaving.set()
 
-    async def _look(self, request: Request, page: Request, view: _View) -> Response:
+    async def _unless_leaving(self, host: str, work: Awaitable[T]) -> T:
+        """Wait for some work, and break it off when the crawl ends."""
+        task = asyncio.ensure_future(work)
+        left = asyncio.ensure_future(self._is_leaving.wait())
+        await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        left.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_FAREWELL)
+        if task.done() and not task.cancelled():
+            return task.result()
+        raise HeldError(host, 0.0, "the crawl is ending")
+
+    # --- The list ---------------------------------------------------------------------------------
+
+    async def _look(self, request: Request) -> Response:
+        async with self._looking:
+            began = time.monotonic()
+            view = await self._list_page()
+            try:
+                async with self._saying("the list", view):
+                    if view.page is None:
+                        async with asyncio.timeout(self._manners.patience + _MARGIN):
+                            await self._open(request, _LIST, view, f"list {self._lists}")
+                    body = await view.look(request, began)
+            except Exception:
+                await self._close_list()
+                raise
+        request.meta["download_latency"] = view.latency
+        return TextResponse(request.url, body=body, encoding="utf-8")
+
+    async def _list_page(self) -> ListPage:
+        """Return the page that was looked at before, or a new one if that is of no use any more."""
+        if self._list is not None:
+            if not self._list.fault and self._list.looks < self._context_pages:
+                return self._list
+            await self._close_list()
+        self._list, self._lists = ListPage(self._manners), self._lists + 1
+        return self._list
+
+    async def _close_list(self) -> None:
+        self._list = None
+        await self._close_context(f"list {self._lists}")
+
+    # --- Rooms ------------------------------------------------------------------------------------
+
+    async def _visit(self, request: Request) -> Response:
+        view = RoomPage(request, self._manners)
         context = f"{self._opened // self._context_pages}"
         self._opened += 1
         self._pages_open[context] += 1
+        try:
+            async with self._saying("a room", view), asyncio.timeout(view.seconds + _MARGIN):
+                path = f"/{room_of(battle_of(request.url) or '')}"
+                await self._open(request, path, view, context)
+                await view.watch()
+        except asyncio.CancelledError:
+            # A room that is stayed in hands over what it has.
+            if not view.has_answer:
+                raise
+        finally:
+            await self._close_page(view, context)
+        status, body = view.answer()
+        # AutoThrottle goes by this.
+        request.meta["download_latency"] = view.latency
+        return TextResponse(request.url, status=status, body=body, encoding="utf-8")
+
+    async def _close_page(self, view: RoomPage, context: str) -> None:
+        """Close a page; throw a context away with its last, once pages go to the next one."""
+        self._pages_open[context] -= 1
+        if self._is_leaving.is_set():
+            # The browser closes with all that is in it.
+            return
+        if view.page is not None and not view.page.is_closed():
+            await _quietly(view.page.close())
+        is_used_up = self._opened // self._context_pages > int(context)
+        if is_used_up and not self._pages_open[context]:
+            await self._close_context(context)
+
+    # --- Pages ------------------------------------------------------------------------------------
+
+    async def _open(self, request: Request, path: str, view: ClientPage, context: str) -> None:
+        """Load a page of the client, with a view that listens to it from the start."""
+        page = Request(f"{self._client}{path}", headers=request.headers)
+        robots = self.crawler.get_downloader_middleware(RobotsTxtMiddleware)
+        if robots is not None:
+            await robots.process_request(page)
         page.meta.update(
             playwright=True,
             playwright_context=context,
-            playwright_page_event_handlers={"websocket": view.listen},
+            playwright_include_page=True,
+            playwright_page_init_callback=view.attach,
             playwright_page_goto_kwargs={"wait_until": "domcontentloaded"},
-            playwright_page_methods=[PageMethod(self._watch, view)],
         )
-        began = time.monotonic()
-        try:
-            await self._open(page, view)
-        except BrowserTimeoutError as error:
-            raise DownloadTimeoutError(f"{page.url}: {_first_line(error)}") from error
-        except BrowserError as error:
-            raise DownloadFailedError(f"{page.url}: {_first_line(error)}") from error
-        finally:
-            await self._close_page(context)
-        request.meta["download_latency"] = view.heard_at - began
-        return TextResponse(request.url, status=view.status, body=view.body, encoding="utf-8")
+        response = await self._browser.download_request(page)
+        if is_refusal(response):
+            raise _RefusedError(response)
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            raise PageError(f"HTTP {response.status}")
 
-    async def _open(self, page: Request, view: _View) -> None:
-        """Open a page and look at it, but not for ever, and not when the crawl ends."""
-        opened = asyncio.ensure_future(self._browser.download_request(page))
-        left = asyncio.ensure_future(self._is_leaving.wait())
-        await asyncio.wait(
-            {opened, left}, timeout=view.seconds + _MARGIN, return_when=asyncio.FIRST_COMPLETED
-        )
-        left.cancel()
-        if not opened.done() and self._is_leaving.is_set():
-            # A room hands over what it has.
-            await asyncio.wait({opened}, timeout=_FAREWELL)
-        if opened.done():
-            await opened
-            return
-        opened.cancel()
-        await asyncio.gather(opened, return_exceptions=True)
-        await view.close()
-        if self._is_leaving.is_set():
-            raise HeldError(host_of(page.url), 0.0, "the crawl is ending")
-        raise DownloadTimeoutError(f"{page.url}: nothing in {view.seconds + _MARGIN:.0f} s")
-
-    async def _watch(self, page: Page, view: _View) -> None:
-        """Have the view look at its page; keep a picture of one that says nothing."""
-        view.page = page
-        try:
-            await view.watch(page)
-        except (TimeoutError, BrowserTimeoutError):
-            name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{time.time():.0f}{urlsplit(page.url).path}")
-            path = self._screenshots / f"{name}.png"
-            with suppress(BrowserError):
-                await page.screenshot(path=path)
-            logger.warning("%s is not what was expected: see %s", page.url, path)
-            raise BrowserTimeoutError(f"it says nothing: see {path}") from None
-
-    async def _close_page(self, context: str) -> None:
-        """Throw a context away with its last page, once pages go to the next one."""
-        self._pages_open[context] -= 1
-        is_used_up = self._opened // self._context_pages > int(context)
+    async def _close_context(self, context: str) -> None:
         wrapper = self._browser.context_wrappers.get(context)
-        if is_used_up and not self._pages_open[context] and wrapper is not None:
-            with suppress(TimeoutError, BrowserError):
-                await asyncio.wait_for(wrapper.context.close(), _FAREWELL)
+        if wrapper is not None:
+            await _quietly(wrapper.context.close())
+
+    @asynccontextmanager
+    async def _saying(self, what: str, view: ClientPage) -> AsyncIterator[None]:
+        """Turn what goes wrong with a page into a download error, and say it when it is news."""
+        try:
+            yield
+        except (PageError, BrowserError, TimeoutError) as error:
+            cause = _cause(error)
+            if self._told.get(what) != cause:
+                self._told[what] = cause
+                logger.warning("The page of %s: %s%s", what, cause, await self._keep_picture(view))
+            is_late = isinstance(error, SilentPageError | BrowserTimeoutError | TimeoutError)
+            failed = DownloadTimeoutError if is_late else DownloadFailedError
+            raise failed(f"the page of {what}: {cause}") from error
+        if self._told.pop(what, ""):
+            logger.info("The page of %s is well again", what)
+
+    async def _keep_picture(self, view: ClientPage) -> str:
+        """Keep a picture of a page, and return words that say where; none when there is none."""
+        if view.page is None:
+            return ""
+        shown = view.page.url.rpartition("/")[2]
+        name = re.sub(r"[^A-Za-z0-9-]+", "-", f"{time.time():.0f} {shown}")
+        path = self._screenshots / f"{name}.png"
+        try:
+            await view.page.screenshot(path=path, timeout=1000 * _FAREWELL)
+        except BrowserError:
+            return ""
+        return f"; see {path}"
 
 
-class _View(ABC):
-    """What one page is opened for; it listens to the page's websocket."""
+class _RefusedError(Exception):
+    """Raised when the client's site asks to be left alone."""
 
-    status = HTTPStatus.OK
-    body = b""
-    seconds = 60.0
-    """That looking takes at most."""
-    page: Page | None = None
-
-    def __init__(self, request: Request, manners: Manners) -> None:
-        self.heard_at = time.monotonic()
-        """When the first answer came."""
-        self._url = request.url
-        self._manners = manners
-        self._has_heard = False
-
-    def listen(self, socket: WebSocket) -> None:
-        socket.on("framereceived", self._receive)
-
-    @abstractmethod
-    async def watch(self, page: Page) -> None:
-        """Look at the page until everything is known, and set status and body."""
-
-    async def close(self) -> None:
-        """Close the page, if it is still open."""
-        if self.page is not None and not self.page.is_closed():
-            with suppress(TimeoutError, BrowserError):
-                await asyncio.wait_for(self.page.close(), _FAREWELL)
-
-    @abstractmethod
-    def hear(self, room: str, lines: list[str]) -> None:
-        """Take a frame."""
-
-    def _receive(self, frame: Any) -> None:  # noqa: ANN401 -- text or bytes
-        if isinstance(frame, str):
-            self.hear(*split_frame(frame))
-
-    def _note_answer(self) -> None:
-        if not self._has_heard:
-            self._has_heard, self.heard_at = True, time.monotonic()
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"HTTP {response.status}")
+        self.response = response
 
 
-class _ListPage(_View):
-    """The list of battles, asked by the page's own controls."""
-
-    def __init__(self, request: Request, manners: Manners) -> None:
-        super().__init__(request, manners)
-        # Each question is a click and an answer; a full list takes some hundred of them.
-        self.seconds = 10 * manners.patience
-        self._answers: asyncio.Queue[RoomList] = asyncio.Queue()
-        self._plan = Plan.read(request.meta.get("plan"))
-        self._formats: list[str] = []
-        self._shown = Question()
-
-    def hear(self, room: str, lines: list[str]) -> None:
-        for line in [] if room else lines:
-            if (formats := parse_formats(line)) is not None:
-                self._formats = formats
-            elif (response := parse_query(line)) is not None and response[0] == "roomlist":
-                with suppress(BadReplyError):
-                    self._answers.put_nowait(parse_room_list(response[1]))
-                    self._note_answer()
-
-    async def watch(self, page: Page) -> None:
-        query = parse_qs(urlsplit(self._url).query)
-        formats = [name for name in query.get("formats", [""])[0].split(",") if name]
-        elo = query.get("min_elo", [""])[0]
-        min_elo = int(elo) if elo else None
-        look, began = Look(tops(formats, min_elo), self._plan), time.monotonic()
-        # The page asks for all battles of itself.
-        answer = await self._answer()
-        while question := look.next():
-            if question != self._shown:
-                answer = await self._ask(page, question)
-            look.take(question, answer)
-        self.body = look.write(formats=self._formats, seconds=time.monotonic() - began)
-
-    async def _ask(self, page: Page, question: Question) -> RoomList:
-        """Set what is different, one control after the other: each of them asks anew."""
-        answer = None
-        if question.min_elo != self._shown.min_elo:
-            await page.select_option("select[name=elofilter]", await _elo(page, question.min_elo))
-            answer = await self._answer()
-        if question.format != self._shown.format:
-            await page.click("button.formatselect")
-            await page.click(f"button[name=selectFormat][value='{question.format}']")
-            answer = await self._answer()
-        if question.prefix != self._shown.prefix or answer is None:
-            await page.fill("input[name=prefixsearch]", question.prefix)
-            await page.press("input[name=prefixsearch]", "Enter")
-            answer = await self._answer()
-        self._shown = question
-        return answer
-
-    async def _answer(self) -> RoomList:
-        return await asyncio.wait_for(self._answers.get(), self._manners.patience)
+async def _quietly(closing: Awaitable[object]) -> None:
+    with suppress(TimeoutError, BrowserError):
+        await asyncio.wait_for(closing, _FAREWELL)
 
 
-class _RoomPage(_View):
-    """A battle, until it ends or we have waited long enough."""
-
-    def __init__(self, request: Request, manners: Manners, is_leaving: asyncio.Event) -> None:
-        super().__init__(request, manners)
-        self.seconds = manners.patience + manners.stay + manners.settle
-        self._room = room_of(battle_of(request.url) or "")
-        self._reader = RoomReader()
-        self._news = asyncio.Event()
-        self._is_leaving = is_leaving
-
-    def hear(self, room: str, lines: list[str]) -> None:
-        if room == self._room:
-            self._reader.feed(lines)
-            self._note_answer()
-            self._news.set()
-
-    async def watch(self, page: Page) -> None:
-        reader = self._reader
-        if not await self._wait("waiting", self._manners.patience):
-            raise TimeoutError(f"{page.url} joins no room")
-        if self._manners.stay:
-            await self._wait("running", self._manners.stay)
-            await self._wait("ended", self._manners.settle)
-        self.status = STATUS.get(reader.state, HTTPStatus.NOT_FOUND)
-        self.body = "\n".join(reader.lines).encode()
-
-    async def _wait(self, state: str, seconds: float) -> bool:
-        """Wait as long as the room is in a state; tell whether it is in another."""
-        deadline = time.monotonic() + seconds
-        while self._reader.state == state and not self._reader.is_complete:
-            left = deadline - time.monotonic()
-            if left <= 0 or (self._is_leaving.is_set() and state != "waiting"):
-                return False
-            self._news.clear()
-            with suppress(TimeoutError):
-                # Short, so that the end of the crawl is noticed.
-                await asyncio.wait_for(self._news.wait(), min(left, 1.0))
-        return True
-
-
-async def _elo(page: Page, min_elo: int | None) -> str:
-    """Choose the highest minimum on offer that excludes none of the wanted battles."""
-    offered: list[str] = await page.eval_on_selector_all(
-        "select[name=elofilter] option", "options => options.map(option => option.value)"
-    )
-    fitting = [int(value) for value in offered if value.isdigit() and int(value) <= (min_elo or 0)]
-    return str(max(fitting)) if fitting else "none"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).partition("\n")[0]
+def _cause(error: Exception) -> str:
+    """Tell what went wrong with a page, the same for each page with which it does."""
+    text = (str(error) or "it takes too long").partition("\n")[0]
+    return re.sub(r" at \S+://\S+", "", text)

@@ -158,7 +158,7 @@ ROWS = (
         count(1),
         8,
         "pages",
-        "open at the same time, with `via=browser`",
+        "of rooms at the same time, with `via=browser`; the list has one of its own",
         "rooms",
     ),
     Row(
@@ -166,7 +166,7 @@ ROWS = (
         count(1),
         50,
         "pages",
-        "after which a browser context is thrown away",
+        "of rooms after which their context, and looks after which the list's page is renewed",
         "browser",
     ),
     Row(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -21,7 +22,7 @@ DATABASE = 15
 TIERS = ("pure", "services", "integration")
 SERVERS = ("redis_url", "own_redis", "s3_settings")
 """Fixtures behind which a server of another's making runs."""
-SLOW_SERVERS = ("battle_server_package",)
+SLOW_SERVERS = ("battle_server_package", "chromium")
 PATIENCE = 420
 """Seconds for a test of real processes, and for any on CI, where hypothesis tries more; the others
 have pytest's `timeout`."""
@@ -133,6 +134,16 @@ def battle_server_package() -> Path:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's path; without one, skip here and fail on CI."""
+    if path := shutil.which("chromium"):
+        return path
+    if os.environ.get("CI"):
+        pytest.fail("there is no chromium on PATH")
+    pytest.skip("there is no chromium on PATH")
 
 
 @pytest.fixture

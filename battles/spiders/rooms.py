@@ -68,7 +68,7 @@ class RoomsSpider(scrapy.Spider):
         ROOMS_GIVE_UP (3600.0): seconds after which a battle without an end is given up: since the
             first such visit or, when no new ones are looked for, since it was first listed.
         ROOMS_MESSAGE_INTERVAL (0.65): seconds between two messages.
-        BROWSER_PAGES (8): pages that are open at the same time, with `via=browser`.
+        BROWSER_PAGES (8): rooms that are visited at the same time, with `via=browser`.
 
     """
 
@@ -369,6 +369,7 @@ def _open_browser(settings: Settings) -> None:
     handlers = settings.getdict("DOWNLOAD_HANDLERS")
     handlers[scheme] = "battles.browser.BrowserDownloadHandler"
     settings.set("DOWNLOAD_HANDLERS", handlers, priority="cmdline")
-    pages = settings.getint("BROWSER_PAGES", 8)
+    # One more, so that a visit without a page waits where it makes way for the list.
+    pages = settings.getint("BROWSER_PAGES", 8) + 1
     for name in ("CONCURRENT_REQUESTS", "CONCURRENT_REQUESTS_PER_DOMAIN"):
         settings.set(name, pages, priority="cmdline")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -38,12 +38,9 @@ def watchers_of(fleet_of, tmp_path):
 
 
 @pytest.fixture
-def client(battle_server):
+def client(battle_server, chromium):
     """The page that stands in for the web client."""
-    if shutil.which("chromium") is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no chromium on PATH")
-        pytest.skip("there is no chromium on PATH")
+    assert chromium
     command = [sys.executable, "-m", "sandbox.client", battle_server]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         yield process.stdout.readline().strip().removesuffix("/battles")
@@ -97,7 +94,8 @@ def test_what_ends_in_public_is_archived_once_by_socket_and_browser_alike(
 ):
     chance = seeded(capsys)
     socket = watchers_of(battle_server, "socket")
-    browser = watchers_of(battle_server, "browser", client=client, BROWSER_PAGES="16")
+    visits = {"BROWSER_PAGES": "8", "ROOMS_STAY": "0", "ROOMS_SETTLE": "3", "ROOMS_INTERVAL": "3"}
+    browser = watchers_of(battle_server, "browser", client=client, **visits)
     for _ in range(2):
         socket.start()
     browser.start("via=browser")
@@ -120,10 +118,33 @@ def test_what_ends_in_public_is_archived_once_by_socket_and_browser_alike(
     )
     assert_whole(by_socket, seen)
     assert_whole(by_browser, seen)
+    # The list is looked at every 3 s, whatever the pages of rooms do; a laptop may miss some.
+    assert stat(browser, "rooms/looks") >= SECONDS / 6
     assert not hidden & (by_socket.keys() | by_browser.keys())
     if "abandoned" in outcomes:
         assert stat(socket, "rooms/abandoned") > 0
     assert socket.status().imbalance() == 0
+
+
+@pytest.mark.usefixtures("chromium")
+def test_a_page_that_loads_for_ever_does_not_keep_a_crawl_from_ending(watchers_of, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        fleet = watchers_of(
+            f"ws://{address}", "end", client=f"http://{address}", ROBOTSTXT_OBEY="0"
+        )
+        worker = fleet.start("via=browser")
+        line, _ = silent.accept()
+        with line:
+            assert line.recv(100).startswith(b"GET /battles ")
+            began = time.monotonic()
+            worker.terminate()
+            worker.wait()
+    seconds = time.monotonic() - began
+
+    tell(capsys, f"{seconds:.1f} s to the end")
+    # Not the 30 s that a page may take to load.
+    assert seconds < 10
 
 
 def test_a_killed_server_and_a_killed_worker_lose_no_room_that_is_left(

@@ -887,6 +887,14 @@ def test_the_browser_takes_the_place_of_the_handler_when_asked_for(spider_of, vi
     assert handlers(spider)["https"] == "h.H"
 
 
+def test_the_list_and_a_visit_without_a_page_have_room_beside_the_pages(spider_of):
+    settings = spider_of({"BROWSER_PAGES": 5}, via="browser").crawler.settings
+
+    # A visit without a page makes way soon, so that the list never waits behind one.
+    assert settings.getint("CONCURRENT_REQUESTS") == 6
+    assert settings.getint("CONCURRENT_REQUESTS_PER_DOMAIN") == 6
+
+
 def test_a_browser_that_is_not_installed_is_said_so(monkeypatch):
     monkeypatch.setattr("battles.spiders.rooms.find_spec", lambda _name: None)
 
