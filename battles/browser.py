@@ -24,11 +24,12 @@ from scrapy.http import Response, TextResponse
 from scrapy_playwright.handler import ScrapyPlaywrightDownloadHandler
 
 from battles.client_pages import ListPage, PageError, RoomPage, SilentPageError
-from battles.dialogue import Manners
+from battles.dialogue import RUN, Manners
 from battles.parsers.frames import room_of
 from battles.parsers.names import battle_of
-from extensions.gated_download import GatedDownloadHandler, is_refusal
+from extensions.gated_download import GatedDownloadHandler, NoConnectionError, is_refusal
 from extensions.hosts import host_of
+from extensions.outage import Backoff, Failure, Outage
 from extensions.robots import RobotsTxtMiddleware
 from extensions.signals import leaving
 from extensions.throttle import HeldError
@@ -49,6 +50,8 @@ _FAREWELL = 2.0
 """Seconds for a page, a context or the browser to close."""
 _MARGIN = 30.0
 """Seconds for the browser to start and a page to load, beside what it is looked at for."""
+_HELD, _HELD_MAX = 5.0, 300.0
+"""Seconds to leave a server alone that lets us into no room; they double."""
 _FREE = 2.0
 """Seconds that a visit waits for a page; then it makes way, so that the list never waits longer."""
 
@@ -86,6 +89,10 @@ class BrowserDownloadHandler(GatedDownloadHandler):
         self._looking = asyncio.Lock()
         self._told: dict[str, str] = {}
         """What is wrong with the pages of a kind, as it was said."""
+        self._refusals = 0
+        """Rooms in a row into which we were not let."""
+        self._backoff = Backoff(_HELD, _HELD_MAX, time.monotonic)
+        self._outage = Outage(host_of(settings["SHOWDOWN_SERVER_URL"]))
         self._is_leaving = asyncio.Event()
         crawler.signals.connect(self._leave, leaving)
 
@@ -180,9 +187,23 @@ class BrowserDownloadHandler(GatedDownloadHandler):
         finally:
             await self._close_page(view, context)
         status, body = view.answer()
+        self._heed_refusal(host_of(request.url), status)
         # AutoThrottle goes by this.
         request.meta["download_latency"] = view.latency
         return TextResponse(request.url, status=status, body=body, encoding="utf-8")
+
+    def _heed_refusal(self, host: str, status: int) -> None:
+        """Tell a server that lets us in nowhere from a room that lets nobody in."""
+        if status != HTTPStatus.LOCKED:
+            self._refusals = 0
+            self._backoff.reset()
+            self._outage.answered()
+            return
+        self._refusals += 1
+        if self._refusals >= RUN:
+            failure = Failure("it lets us into no room", seconds=self._backoff.failed())
+            self._outage.failed(failure)
+            raise NoConnectionError(host, failure)
 
     async def _close_page(self, view: RoomPage, context: str) -> None:
         """Close a page; throw a context away with its last, once pages go to the next one."""

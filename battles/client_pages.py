@@ -11,7 +11,6 @@ import time
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 from battles.dialogue import STATUS
 from battles.listing import Look, Plan, Question, tops
@@ -249,11 +248,8 @@ class ListPage(ClientPage):
             PageError: the page does not say what was asked.
 
         """
-        query = parse_qs(urlsplit(request.url).query)
-        formats = [name for name in query.get("formats", [""])[0].split(",") if name]
-        elo = query.get("min_elo", [""])[0]
         plan = Plan.read(request.meta.get("plan"))
-        look = Look(tops(formats, int(elo) if elo else None), plan)
+        look = Look(tops(request.url), plan)
         if self.looks:
             self._answers.clear()
         else:

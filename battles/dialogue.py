@@ -18,10 +18,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
-from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
+from scrapy.exceptions import DownloadTimeoutError
 from scrapy.http import TextResponse
 
-from battles.listing import Look, Plan, tops
+from battles.listing import Look, Plan, Question, tops
 from battles.outbox import Message, Outbox
 from battles.parsers.frames import (
     RoomReader,
@@ -37,7 +37,7 @@ from battles.parsers.frames import (
 from battles.parsers.reply import BadReplyError
 from extensions.addresses import one_line
 from extensions.throttle import HeldError
-from extensions.websocket import LostError
+from extensions.websocket import LostError, ServerRefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,6 +57,8 @@ STATUS: dict[State, HTTPStatus] = {
 }
 _FULL = 30.0
 """Seconds until another try to join, when we are in as many rooms as the server allows."""
+RUN = 3
+"""Refusals in a row that are about us, and not about rooms."""
 _AHEAD = 2
 """Messages that wait to be sent, from which on a connection takes no more visits."""
 _LEFT = 5.0
@@ -136,6 +138,8 @@ class ShowdownDialogue:
         self._asking = asyncio.Lock()
         self._asked: tuple[str, asyncio.Future[Any]] | None = None
         """The kind of question that is on its way: answers do not say which they are for."""
+        self._refusals = 0
+        """Rooms in a row into which we were not let."""
         self._is_lost = False
         self._leaving = asyncio.Event()
 
@@ -197,19 +201,16 @@ class ShowdownDialogue:
     # --- The list ---------------------------------------------------------------------------------
 
     async def _list(self, request: Request) -> bytes:
-        began, question = self._clock(), _question(request)
-        formats = [name for name in question.get("formats", [""])[0].split(",") if name]
-        min_elo = question.get("min_elo", [""])[0]
-        first = tops(formats, int(min_elo) if min_elo else None)
+        began, first = self._clock(), tops(request.url)
         look = Look(first, Plan.read(request.meta.get("plan")))
         while asked := look.next():
             answer = await self._ask("roomlist", asked.command)
             try:
                 look.take(asked, parse_room_list(answer))
             except BadReplyError as error:
-                raise DownloadFailedError(f"{asked.command}: {error}") from error
+                raise ServerRefusedError(f"its list is none: {error}") from error
         total = None
-        if look.is_short and first == tops((), None):
+        if look.is_short and first == [Question()]:
             total = parse_battle_count(await self._ask("rooms", "/cmd rooms"))
         return look.write(total=total, formats=self._formats, seconds=self._clock() - began)
 
@@ -267,10 +268,24 @@ class ShowdownDialogue:
                 await self._wait(visit, self._manners.settle)
         finally:
             self._go(room, visit)
+        self._heed_refusal(reader)
         if reader.state == "full":
             # A room that we left still counts, or somebody else's do: later there may be room.
             raise HeldError(room, _FULL, "the server lets nobody into more rooms")
         return STATUS[reader.state], "\n".join(reader.lines).encode()
+
+    def _heed_refusal(self, reader: RoomReader) -> None:
+        """Tell a server that lets us in nowhere from a room that lets nobody in."""
+        if reader.state != "refused":
+            # "Full" and "waiting" say nothing of it.
+            is_answer = reader.state in STATUS
+            self._refusals = 0 if is_answer else self._refusals
+            return
+        self._refusals += 1
+        if self._refusals >= RUN:
+            raise ServerRefusedError(
+                f"it lets us into no room: {one_line(reader.refusal, _NOTICE)}"
+            )
 
     async def _enter(self, room: str) -> _Visit:
         """Join a room; one that we have not left yet, we stay in."""

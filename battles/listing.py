@@ -15,6 +15,7 @@ import string
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
 
 from battles.parsers.frames import Room
 from battles.parsers.names import format_of, is_battle_id
@@ -269,8 +270,16 @@ def read_look(body: bytes) -> Seen:
         raise BadReplyError(f"no list of battles: {error}") from None
 
 
-def tops(formats: Iterable[str], min_elo: int | None) -> list[Question]:
-    """Return what every look asks first: all battles, or those of each wanted format."""
+def tops(url: str) -> list[Question]:
+    """Return what every look at a list asks first: all battles, or those of each wanted format.
+
+    >>> tops("wss://example.org/?list=&formats=gen9ou%2Cgen1ou&min_elo=1500")[1].key
+    'gen1ou,1500,'
+    """
+    query = parse_qs(urlsplit(url).query)
+    elo = query.get("min_elo", [""])[0]
+    min_elo = int(elo) if elo.isascii() and elo.isdigit() else None
+    formats = filter(None, query.get("formats", [""])[0].split(","))
     return [Question(format, min_elo) for format in formats] or [Question(min_elo=min_elo)]
 
 

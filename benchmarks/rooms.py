@@ -8,6 +8,7 @@ battles on a stand-in, one worker or several, of which one is killed and one sta
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -162,6 +163,7 @@ def real(options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
 
 
 def tell_real(crawl: Crawl, proxy: str, seen: Path, played: Path) -> None:
+    """Say what of the battles that were played is archived, and what that took."""
     interval = 15.0
     watched = [json.loads(line) for line in seen.read_text().splitlines()]
     known = {one["id"].removeprefix("battle-"): one for one in watched}
@@ -240,6 +242,7 @@ def crowd(options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
 def tell_crowd(
     crawl: Crawl, report: Path, counts: dict[str, Any], began: float, until: float
 ) -> None:
+    """Say what of the battles that ended is archived, and what that took."""
     ended = [json.loads(line) for line in report.read_text().split("\n")[:-1]]
     # A battle must be listed in one look at least, and the first looks need a while to see all.
     warm = began + 180.0
@@ -253,7 +256,7 @@ def tell_crowd(
     guests = counts["guests"]
     gaps = [guest["gap_ms"] for guest in guests if guest["gap_ms"] is not None]
     looks = counts["looks"]
-    apart = [later - earlier for earlier, later in zip(looks, looks[1:], strict=False)]
+    apart = [later - earlier for earlier, later in itertools.pairwise(looks)]
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     say(
         {
@@ -275,17 +278,20 @@ def tell_crowd(
 
 
 def crawl_of(options: argparse.Namespace, folder: Path, stack: ExitStack, server: str) -> Crawl:
+    """Prepare a crawl of a server, with a Redis of its own."""
     redis = EmbeddedRedis(folder / "redis")
     stack.callback(redis.release)
     return Crawl(folder, redis.start(), server, options.settings)
 
 
 def say(told: dict[str, Any]) -> None:
+    """Print a line for each."""
     for name, value in told.items():
         sys.stdout.write(f"{name}: {json.dumps(value)}\n")
 
 
 def main() -> None:
+    """Run what the arguments say."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.rooms", description=__doc__)
     add = parser.add_argument
     add("against", choices=("real", "crowd"))

@@ -2,8 +2,9 @@
 
 One server serves every process of a project. Each holds a shared lock on a file beside it for as
 long as it uses the server, and the last one to leave stops it. A killed process gives up its lock
-like any other; `last_user` stops the server then, within seconds. The server itself holds a lock for as long as it lives, inherited from who launched it, and a file says where
-it listens: there never are two on one folder, whatever each process's TMPDIR is.
+like any other; `last_user` stops the server then, within seconds. The server itself holds a lock
+for as long as it lives, inherited from who launched it, and a file says where it listens: there
+never are two on one folder, whatever each process's TMPDIR is.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
 
     Settings:
         WEBSOCKET_DIALOGUE (required): path of the `Dialogue`, built as `Dialogue(send, settings)`.
-        WEBSOCKET_CONNECTIONS (4): to one address, at the same time, for requests of the kind "".
+        WEBSOCKET_CONNECTIONS (6): to one address, at the same time, for requests of the kind "".
         WEBSOCKET_HEARTBEAT (20.0): seconds between two pings; one that is not answered in half that
             time ends the connection.
         DOWNLOAD_MAXSIZE, DOWNLOAD_TIMEOUT, DOWNLOAD_VERIFY_CERTIFICATES, USER_AGENT: as in Scrapy.
@@ -56,7 +56,7 @@ class WebSocketDownloadHandler(GatedDownloadHandler):
             raise ValueError("WEBSOCKET_DIALOGUE is not set: what is said over a websocket?")
         self._dialogue: type[Dialogue] = load_object(path)
         self._settings: BaseSettings = settings
-        self._most = settings.getint("WEBSOCKET_CONNECTIONS", 4)
+        self._most = settings.getint("WEBSOCKET_CONNECTIONS", 6)
         self._clock = clock
         self._handshakes = Handshakes(settings)
         self._lines: dict[str, Lines] = {}

@@ -167,6 +167,8 @@ class RoomReader:
     """Its log so far."""
     is_expired: bool = False
     """Whether the server closed it because nobody was left."""
+    refusal: str = ""
+    """What the server said that did not let us in."""
 
     def feed(self, lines: list[str]) -> None:
         """Take the lines of one frame."""
@@ -183,7 +185,8 @@ class RoomReader:
             # The whole log follows, also when the room is joined a second time.
             self.state, self.lines = "running", []
         elif line.startswith("|noinit|"):
-            self.state = _REFUSALS.get(line.split("|", 3)[2], "refused")
+            _, _, code, *text = line.split("|", 3)
+            self.state, self.refusal = _REFUSALS.get(code, "refused"), "".join(text)
         elif line.startswith("|expire|"):
             self.is_expired = True
             self.state = "expired" if self.state == "running" else self.state

@@ -138,31 +138,32 @@ class RoomsSpider(scrapy.Spider):
         self._report(seen)
         roster = await read_roster(response, str(request.meta.get("watcher")))
         plan = Plan.read(request.meta.get("plan"))
-        if self._stays:
-            for battle_id in seen.rooms:
-                yield self._room(battle_id)
-            live = {room.id: room.players for room in seen.rooms.values()}
-        elif roster is not None:
-            live = self._keep_roster(response, seen, roster)
-        else:
-            live = {}
+        for battle_id in seen.rooms if self._stays else ():
+            yield self._room(battle_id)
+        live = {room.id: room.players for room in seen.rooms.values()}
+        if roster is not None:
+            live |= self._keep_roster(response, seen, roster)
         plan.room = self._questions
-        plan.learn(seen, tops(self._formats, self._min_elo), live)
+        plan.learn(seen, tops(request.url), live)
         self._count_missing(seen, plan, len(live))
-        if self._is_over and (self._stays or not (roster and roster.members)):
+        if self._is_over and not (roster and roster.members):
             end_watch(response)
             return
         yield self._next_look(request, plan, self._wait(request, seen, roster))
 
     def parse_room(
-        self, response: Response, *, since: int = 0
+        self, response: Response, *, since: int = 0, refusals: int = 0
     ) -> Iterator[Battle | scrapy.Request]:
-        """Yield the battle of a room, or the next visit to it; `since` is when it was found."""
+        """Yield the battle of a room, or the next visit to it.
+
+        `since` is when it was found, in seconds since the epoch; `refusals`: how often nobody was
+        let in.
+        """
         battle_id = battle_of(response.url)
         if response.request is None or battle_id is None:
             return
         if response.status == HTTPStatus.LOCKED:
-            yield from self._knock_again(response.request)
+            yield from self._knock_again(response.request, refusals + 1)
         elif response.status == HTTPStatus.FORBIDDEN:
             self._count("rooms/hidden")
         elif response.status == HTTPStatus.NOT_FOUND:
@@ -201,9 +202,9 @@ class RoomsSpider(scrapy.Spider):
     def _keep_roster(
         self, response: Response, seen: Seen, roster: RosterView
     ) -> dict[str, tuple[str, ...]]:
-        """Have what a look saw be kept, and return the battles that are live."""
+        """Have what a look saw be kept, and return the known battles that are live."""
         known = {id: tuple(member.note.split()) for id, member in roster.members.items()}
-        takes_new = not (self._is_over or roster.is_draining)
+        takes_new = not (self._is_over or roster.is_draining or self._stays)
         missing = seen.missing(known)
         given_up = set() if takes_new else self._overdue(roster).difference(missing)
         self._count("rooms/missed", len(missing))
@@ -221,9 +222,8 @@ class RoomsSpider(scrapy.Spider):
             settle=self.settings.getfloat("ROOMS_SETTLE", 10.0),
             takes_new=takes_new,
         )
-        listed = {room.id: room.players for room in seen.rooms.values()}
         gone = given_up.union(missing)
-        return {id: players for id, players in (known | listed).items() if id not in gone}
+        return {id: players for id, players in known.items() if id not in gone}
 
     def _overdue(self, roster: RosterView) -> set[str]:
         """Return the battles that are listed for longer than anybody waits."""
@@ -249,13 +249,15 @@ class RoomsSpider(scrapy.Spider):
             self._told.discard("late")
         return float(max(0.0, min(interval, interval - took)))
 
-    def _knock_again(self, request: scrapy.Request) -> Iterator[scrapy.Request]:
+    def _knock_again(self, request: scrapy.Request, refusals: int) -> Iterator[scrapy.Request]:
         """Yield another visit to a room that lets nobody in; in the end it counts as hidden."""
-        if request.meta.get("look_times", 0) + 1 >= _REFUSALS:
+        if refusals >= _REFUSALS:
             self._count("rooms/hidden")
             return
         self._count("rooms/refused")
-        yield look_again(request, self._pause(request))
+        again = look_again(request, self._pause(request))
+        again.cb_kwargs["refusals"] = refusals
+        yield again
 
     def _keep_or_wait(
         self, battle: Battle, request: scrapy.Request, since: int

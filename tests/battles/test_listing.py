@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import pytest
 from hypothesis import given, settings
@@ -64,7 +65,8 @@ class Watch:
 
     def _look(self) -> None:
         self.server.asked.clear()
-        first = tops(self.formats, self.min_elo)
+        wanted = {"formats": ",".join(self.formats), "min_elo": self.min_elo or ""}
+        first = tops(f"ws://server/?{urlencode(wanted)}")
         look = Look(first, Plan.read({**self.plan.write(), "room": self.room}))
         while question := look.next():
             look.take(question, self.server.answer(question))
@@ -216,7 +218,7 @@ def test_names_that_begin_alike_are_split_further_and_in_the_end_not():
 
 
 def test_a_format_that_the_server_lacks_is_told_with_the_one_most_like_it():
-    look = Look(tops(("gen9rndombattle", "gen1ou"), None), Plan())
+    look = Look(tops("ws://server/?list=&formats=gen9rndombattle,gen1ou"), Plan())
 
     seen = read_look(look.write(formats=FORMATS))
 
