@@ -78,8 +78,8 @@ class Manners:
     stay: float = 0.0
     """Seconds to wait in a room for the end of its battle; 0: a room is only visited."""
     settle: float = 10.0
-    """Seconds to wait after an end that one was there for: for the new ratings, and for whoever
-    hides the battle."""
+    """Seconds to wait, where one stays, in a room whose battle has ended: for the new ratings, and
+    for whoever hides it."""
     patience: float = 60.0
     """Seconds to wait for an answer."""
 

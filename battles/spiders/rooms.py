@@ -141,7 +141,7 @@ class RoomsSpider(scrapy.Spider):
         for battle_id in seen.rooms if self._stays else ():
             yield self._room(battle_id)
         live = {room.id: room.players for room in seen.rooms.values()}
-        if roster is not None:
+        if roster is not None and (roster.members or not self._stays):
             live |= self._keep_roster(response, seen, roster)
         plan.room = self._questions
         plan.learn(seen, tops(request.url), live)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scrapy import Request
-from scrapy.exceptions import DownloadFailedError, DownloadTimeoutError
+from scrapy.exceptions import DownloadTimeoutError
 from scrapy.http import Response
 from scrapy.settings import Settings
 
@@ -23,7 +23,7 @@ from battles.dialogue import ShowdownDialogue
 from battles.listing import Plan, Seen, read_look
 from battles.parsers.frames import SHOWN, Room
 from extensions.throttle import HeldError
-from extensions.websocket import LostError
+from extensions.websocket import LostError, ServerRefusedError
 from tests.conftest import examples
 
 SITE = "wss://server/showdown/websocket"
@@ -760,14 +760,42 @@ def test_what_a_spectator_says_is_no_notice():
     assert "|c|Z|message-throttle-notice" in answer.text
 
 
-def test_a_list_that_is_none_is_a_download_error():
+def test_a_list_that_is_none_is_a_refusal_of_the_server():
     async def scene():
         wire = Wire()
         wire.answers = False
         wire.say_later(1.0, "|queryresponse|roomlist|null")
         return (await asyncio.gather(wire.ask("list"), return_exceptions=True))[0]
 
-    assert isinstance(play(scene()), DownloadFailedError)
+    assert isinstance(play(scene()), ServerRefusedError)
+
+
+@pytest.mark.parametrize(
+    "line", ["|noinit|joinfailed|You are locked.", "|noinit|odd|You are locked."]
+)
+def test_a_server_that_lets_us_in_nowhere_refuses_us(line):
+    async def scene() -> tuple[list, list]:
+        wire = Wire()
+        wire.answers = False
+        tasks = wire.look(1, 2, 3, 4)
+        for number in range(1, 5):
+            wire.say_later(3.0 + number, line, room=f"battle-gen9ou-{number}")
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        wire.answers = True
+        [after] = await asyncio.gather(*wire.look(5))
+        wire.answers = False
+        wire.say_later(2.0, line, room="battle-gen9ou-6")
+        [single] = await asyncio.gather(*wire.look(6))
+        return answers, [after.status, single.status]
+
+    answers, later = play(scene())
+
+    assert [answer.status for answer in answers[:2]] == [423, 423]
+    assert [str(answer) for answer in answers[2:]] == [
+        "it lets us into no room: You are locked."
+    ] * 2
+    assert all(isinstance(answer, ServerRefusedError) for answer in answers[2:])
+    assert later == [200, 423]
 
 
 def test_a_join_that_was_never_sent_is_no_latency():

@@ -792,7 +792,7 @@ def test_who_stays_asks_for_what_was_listed_before_and_is_gone(watch, spider_of)
 @pytest.mark.parametrize(
     ("stay", "arguments", "requests"),
     [(0.0, {}, 16), (120.0, {}, 200), (120.0, {"via": "browser"}, 4)],
-    ids=["visits", "stays", "a browser"],
+    ids=["visits", "stays", "pages and the list"],
 )
 def test_who_stays_is_in_many_rooms_at_a_time(spider_of, stay, arguments, requests):
     limits = {"CONCURRENT_REQUESTS": 16, "CONCURRENT_REQUESTS_PER_DOMAIN": 16, "BROWSER_PAGES": 3}
