@@ -92,7 +92,7 @@ class BrowserDownloadHandler(GatedDownloadHandler):
         self._refusals = 0
         """Rooms in a row into which we were not let."""
         self._backoff = Backoff(_HELD, _HELD_MAX, time.monotonic)
-        self._outage = Outage(host_of(settings["SHOWDOWN_SERVER_URL"]))
+        self._outage = Outage(host_of(settings.get("SHOWDOWN_SERVER_URL", "")))
         self._is_leaving = asyncio.Event()
         crawler.signals.connect(self._leave, leaving)
 
