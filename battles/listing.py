@@ -36,6 +36,8 @@ _SPLIT = 90
 """Battles from which a question is split: a few more may begin until it is asked."""
 _HIDDEN = 0.02
 """Share of all battles that may begin or end while one asks, or are counted and hidden."""
+_REMEMBERED = 100
+"""Looks for which it is known when a question was asked."""
 _KEY = re.compile(r"[a-z0-9]{0,60},[0-9]{0,5},[a-z0-9]{0,3}")
 _MOST = 5000
 """Questions that a plan may hold; what has more is no plan of ours."""
@@ -134,9 +136,10 @@ class Plan:
             self.todo += [key for key in every if key not in known]
         checks = {one.key for top in tops for one in _checks(top, live)}
         self.checks = sorted(checks, key=lambda key: (self.asked.get(key, 0), key))
-        kept = {*self.checks, *self.todo}
-        # Formats as a whole stay: those without battles need not be asked again.
-        self.asked = {key: n for key, n in self.asked.items() if key in kept or key[-1] == ","}
+        # Formats as a whole stay: those without battles need not be asked again. Prefixes come and
+        # go; one that seemed never asked would go before all others each time.
+        latest = self.looks - _REMEMBERED
+        self.asked = {key: n for key, n in self.asked.items() if n > latest or key[-1] == ","}
 
 
 class Look:

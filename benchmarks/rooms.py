@@ -262,6 +262,7 @@ def tell_crowd(
         {
             "public that ended": len(public),
             "archived of these": len(public.intersection(held)),
+            "missing": sorted(public.difference(held))[:20],
             "all archived": len(held),
             "twice": len(held) - len(set(held)),
             "hidden and archived": sorted(hidden.intersection(held)),

@@ -28,7 +28,7 @@ _DEEDS = ("--forfeit", "0.1", "--abandon", "0.05", "--hide", "0.1")
 _SETTINGS = {
     "THROTTLE_RATE": "0",
     "ROOMS_INTERVAL": "2",
-    "ROOMS_STAY": "20",
+    "ROOMS_SETTLE": "3",
     "ROOMS_AGAIN": "5",
     "ROOMS_GIVE_UP": "80",
 }

@@ -15,7 +15,7 @@ LISTED = 6.0
 """Seconds; a shorter battle may begin and end between two looks at the list."""
 LOOKS = {
     "ROOMS_INTERVAL": "1.5",
-    "ROOMS_STAY": "40",
+    "ROOMS_SETTLE": "3",
     "ROOMS_AGAIN": "3",
     "ROOMS_GIVE_UP": "100",
     "RETRY_TIMES": "20",
@@ -47,6 +47,7 @@ class Players:
             id: battle
             for id, battle in self.played().items()
             if battle["outcome"] in ("won", "tie", "forfeit")
+            and battle["public"]
             and since <= battle["started"] <= until
             and LISTED < battle["ended"] - battle["started"] < float(LOOKS["ROOMS_GIVE_UP"]) - 5.0
         }
