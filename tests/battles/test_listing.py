@@ -274,25 +274,11 @@ def test_who_watches_long_enough_misses_nobody_and_invents_no_end(seed, room, si
     assert {format_of(id) for id in watch.gone} <= set(FORMATS)
 
 
-def test_no_question_waits_for_ever_since_others_come_and_go():
-    chance, server = random.Random(1), Server()
+def test_a_question_that_comes_back_is_not_taken_for_one_that_was_never_asked():
+    first, plan = tops("ws://server/?list="), Plan(asked={"gen9ou,,b": 1, "gen9ou,,a": 2})
+    nothing = read_look(Look(first, plan).write())
 
-    def begin() -> None:
-        server.begin(1, "gen9randombattle")
-        id, room = server.live.popitem()
-        players = tuple(f"{chance.choice(LETTERS)}{seat}x{id}" for seat in "ab")
-        server.live[id] = Room(id, None, players)
+    # Nobody's name begins like that for a while.
+    plan.learn(nothing, first, {"gen9ou-1": ("cleo",)})
 
-    for _ in range(500):
-        begin()
-    watch = Watch(server, room=4)
-    known = []
-    for _ in range(200):
-        watch.look()
-        known.append(len(watch.known))
-        for battle_id in chance.sample(list(server.live), 5):
-            del server.live[battle_id]
-            begin()
-
-    # A round of some 30 letters takes ten looks: half of what ends meanwhile is not noticed yet.
-    assert max(known[-100:]) < 560
+    assert plan.asked == {"gen9ou,,b": 1, "gen9ou,,a": 2}
