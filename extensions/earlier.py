@@ -83,8 +83,15 @@ def take_over(redis: Redis, namespace: str, version: int) -> None:
             redis,
             old.families,
             partial(_pairs, old, new),
-            lambda pipeline: pipeline.hset(old.about, "version", version),
+            partial(_mark, old, new, version),
         )
+
+
+def _mark(old: QueueKeys, new: QueueKeys, version: int, pipeline: Pipeline) -> None:
+    pipeline.hset(old.about, "version", version)
+    if old.hosts != new.hosts:
+        # Counted anew; nobody reads the names any more.
+        pipeline.unlink(old.hosts)
 
 
 def _pairs(old: QueueKeys, new: QueueKeys, families: set[str]) -> list[tuple[str, str]]:

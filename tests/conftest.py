@@ -16,6 +16,7 @@ from extensions.server_program import EmbeddedRedisError
 from sandbox.battle_server import BattleServer, BattleServerError, find_program, install
 from sandbox.site import ReplaySite
 from tests.own_redis import OwnRedis
+from tests.redis_keys import orphans
 
 ROOT = Path(__file__).parent.parent
 DATABASE = 15
@@ -95,12 +96,14 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def redis(redis_url: str):
-    """The server's test database, empty before and after."""
+    """The server's test database, empty before and after; at the end all keys are known."""
     client = Redis.from_url(redis_url)
     client.flushdb()
     yield client
+    left = orphans(client)
     client.flushdb()
     client.close()
+    assert left == {}
 
 
 @pytest.fixture

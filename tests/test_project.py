@@ -87,9 +87,37 @@ def test_every_component_that_the_settings_name_loads(setting):
     assert loaded
 
 
-@pytest.mark.parametrize("setting", ["SCHEDULER", "REQUEST_FINGERPRINTER_CLASS"])
-def test_every_class_that_the_settings_name_loads(setting):
-    assert load_object(get_project_settings()[setting])
+def classes_named() -> list[tuple[str, str]]:
+    """Return every class that a setting of the project names by its path, and the setting."""
+    project = vars(importlib.import_module("battles.settings"))
+    texts = [
+        (setting, text)
+        for setting, value in project.items()
+        if setting.isupper()
+        for text in ([*value, *value.values()] if isinstance(value, dict) else [value])
+    ]
+    return [(setting, t) for setting, t in texts if re.fullmatch(r"(\w+\.)+[A-Z]\w*", str(t))]
+
+
+@pytest.mark.parametrize(("setting", "path"), classes_named())
+def test_every_class_that_the_settings_name_loads(setting, path):
+    assert isinstance(load_object(path), type), setting
+
+
+def test_the_settings_that_name_classes_are_known():
+    assert {setting for setting, _ in classes_named()} == {
+        *COMPONENTS,
+        *("DOWNLOAD_HANDLERS", "LOG_FORMATTER", "REQUEST_FINGERPRINTER_CLASS", "SCHEDULER"),
+        "WEBSOCKET_DIALOGUE",
+    }
+
+
+@pytest.mark.parametrize("setting", [*COMPONENTS, "DOWNLOAD_HANDLERS"])
+def test_what_the_settings_switch_off_is_on_otherwise(setting):
+    settings = get_project_settings()
+    off = {name for name, order in settings.getdict(setting).items() if order is None}
+
+    assert off <= settings.getdict(f"{setting}_BASE").keys()
 
 
 @pytest.mark.parametrize("name", SpiderLoader(get_project_settings()).list())

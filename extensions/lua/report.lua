@@ -145,5 +145,7 @@ if change == "alone" then
   for _, entry in ipairs(parts) do entry[2][worker] = nil end
 end
 told.parts, told.well = parts, well
+-- Without a limit nobody asks for permits, which would name the host.
+redis.call("SADD", KEYS[3], ARGV[2])
 redis.call("HSET", KEYS[2], "calls", cjson.encode(told))
 return answer(gate, change, calls, errors)

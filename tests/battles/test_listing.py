@@ -204,6 +204,17 @@ def test_only_the_wanted_formats_and_ratings_are_asked_for():
     assert len(watch.known) == 125
 
 
+def test_a_list_that_can_be_read_to_its_end_is_not_cut():
+    server = Server()
+    server.begin(150, "gen9ou")
+    watch = Watch(server, room=60)
+
+    watch.look(4)
+
+    assert watch.known.keys() == server.live.keys()
+    assert not watch.seen.is_cut
+
+
 def test_names_that_begin_alike_are_split_further_and_in_the_end_not():
     server = Server()
     server.begin(150, "gen9ou", name="ash")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from extensions.batch import Batcher
+from tests.conftest import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,6 +58,12 @@ async def begins(handler: Handler) -> None:
     await asyncio.to_thread(handler.begun.acquire)
 
 
+async def turns() -> None:
+    """Let everything happen that waits for no time to pass."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
 def run(test: Callable[[], Awaitable]):
     return asyncio.run(asyncio.wait_for(test(), 60))
 
@@ -103,6 +110,24 @@ def test_an_entry_alone_is_handled_after_the_delay(handler):
     batcher = Batcher(handler, size=100, delay=0.01)
 
     assert run(lambda: gather(batcher, range(1))) == [0]
+
+
+def test_what_comes_within_the_delay_shares_a_batch(handler):
+    batcher = Batcher(handler, size=4, delay=0.5)
+
+    async def just_within():
+        clock = Clock(asyncio.get_running_loop().time())
+        asyncio.get_running_loop().time = clock
+        tasks = []
+        for number, pause in enumerate((0.0, 0.49, 0.02)):
+            tasks.append(asyncio.create_task(batcher.submit(number)))
+            await turns()
+            clock.now += pause
+        await asyncio.gather(*tasks)
+
+    run(just_within)
+
+    assert handler.batches == [[0, 1, 2]]
 
 
 def test_one_batch_is_handled_at_a_time(handler):

@@ -59,10 +59,10 @@ def swallowing_url():
 
 
 def test_the_redis_of_the_settings_is_used(redis, redis_url):
-    redis.set("key", "value")
+    redis.set("own:key", "value")
 
     with connect(Settings({"REDIS_URL": redis_url})) as connected:
-        assert connected.get("key") == b"value"
+        assert connected.get("own:key") == b"value"
 
 
 def test_parameters_are_handed_on(redis_url):
@@ -74,13 +74,13 @@ def test_parameters_are_handed_on(redis_url):
 
 @pytest.mark.parametrize("place", ["parameters", "address"])
 def test_replies_stay_bytes_whatever_the_settings_of_scrapy_redis_say(redis, redis_url, place):
-    redis.set("key", "value")
+    redis.set("own:key", "value")
     parameters = {"decode_responses": True} if place == "parameters" else {}
     url = redis_url if place == "parameters" else f"{redis_url}&decode_responses=1"
     settings = Settings({"REDIS_URL": url, "REDIS_PARAMS": parameters})
 
     with connect(settings) as connected:
-        assert connected.get("key") == b"value"
+        assert connected.get("own:key") == b"value"
 
 
 @pytest.mark.usefixtures("redis_url")
@@ -261,7 +261,7 @@ def test_a_server_that_wants_another_password_is_not_asked_again(own_redis, wait
         # Who is in stays in: only a new connection is asked for the password.
         admin.client_kill_filter(_type="normal", skipme=True)
         with pytest.raises(AuthenticationError):
-            connected.get("key")
+            connected.get("own:key")
 
     assert len(waits) <= 1
 
@@ -283,7 +283,7 @@ def test_a_server_of_our_own_that_cannot_be_started_again_is_said_why(
 
         monkeypatch.setattr(server, "start", fail)
         with pytest.raises(RedisConnectionError, match="No space left on device"):
-            connected.get("key")
+            connected.get("own:key")
 
     assert waits
     server.release()

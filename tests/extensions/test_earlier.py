@@ -20,6 +20,14 @@ TAGGED = "{mine}:queue"
 MARKS = [-(2**63), -1, 0, 1, 2**63 - 1, 0x0102030405060708, -0x0102030405060708]
 
 
+@pytest.fixture(autouse=True)
+def _hosts_of_others(redis):
+    """Take away what stays for earlier workers of other spiders."""
+    yield
+    names = HostKeys(is_tagged=False)
+    redis.delete(names.hosts, names.gates, names.host("a"))
+
+
 @pytest.fixture
 def earlier(redis):
     """What workers of the first version leave that were killed in the middle of a crawl."""
@@ -95,6 +103,7 @@ def test_an_earlier_version_refuses_the_queue_from_then_on_and_what_it_does_is_u
 
     assert redis.hget(OLD.about, "version") == str(VERSION).encode()
     assert queue.status().left == 2
+    assert redis.delete(OLD.lanes[1]) == 1
 
 
 def test_a_queue_whose_names_had_a_tag_already_is_taken_over(redis):

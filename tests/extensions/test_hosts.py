@@ -595,6 +595,12 @@ def test_only_a_failure_trips_it(hosts):
     assert fail(hosts, 1, policy) == "tripped"
 
 
+def test_a_host_of_which_is_told_is_known_without_a_limit(hosts):
+    hosts.report(HOST, FEW, successes=1)
+
+    assert [host.name for host in hosts.status()] == [HOST]
+
+
 def test_without_rules_nothing_trips_it(hosts):
     assert fail(hosts, 100, Policy(errors=0, share=0.0)) == ""
 

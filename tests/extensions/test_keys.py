@@ -12,7 +12,7 @@ def test_no_two_keys_share_a_name():
 
 
 def test_every_key_begins_with_the_namespace():
-    assert all(key.startswith("{replays}:queue:") for key in KEYS.everything)
+    assert {key[: len("{replays}:queue:")] for key in KEYS.everything} == {"{replays}:queue:"}
 
 
 def test_everything_is_the_lanes_and_the_buckets_and_ten_more():

@@ -55,7 +55,7 @@ def crawl(terminal, monkeypatch):
 
 def send(crawler, signal) -> None:
     results = crawler.signals.send_catch_log(signal, spider=crawler.spider, item={}, reason="")
-    assert all(result is None for _, result in results)
+    assert {result for _, result in results} == {None}
 
 
 def test_each_item_moves_the_bar(crawl, terminal):

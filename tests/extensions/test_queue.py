@@ -483,7 +483,7 @@ def test_a_purged_queue_is_empty_and_can_be_used(queue):
 
     status = queue.status()
     assert (status.state, status.left, status.watchers, status.dead_letters) == ("running", 0, 0, 0)
-    assert all(set(lane.values()) == {0} for lane in status.lanes.values())
+    assert {n for lane in status.lanes.values() for n in lane.values()} == {0}
     assert queue.commit([add(seen=(1, "1")), add(watcher="w")]) == [True, True]
 
 
@@ -494,7 +494,7 @@ def test_purging_touches_no_keys_but_the_queues_own(queue, redis, name):
 
     purged = queue.purge()
 
-    assert redis.get(name) == b"precious"
+    assert redis.getdel(name) == b"precious"
     assert purged == len(KEYS.lanes) + 1
 
 
@@ -862,3 +862,15 @@ def test_a_queue_of_a_later_version_is_not_thrown_away(queue, redis):
         queue.purge()
 
     assert contents(redis) == before
+
+
+@pytest.mark.parametrize("name", ["watcher", "roster"])
+def test_an_entry_whose_names_are_no_text_can_be_settled(queue, redis, name):
+    redis.xadd(KEYS.lanes[1], {"url": "u", name: b"\xff \xff"})
+    _, [leased] = queue.lease(1)
+
+    assert queue.commit([Done(leased, "gone")]) == [True]
+
+
+def test_a_redis_that_throws_nothing_away_has_thrown_away_none(queue):
+    assert queue.evicted_keys() == 0

@@ -72,6 +72,11 @@ def there_and_back(request: Request) -> Request:
     return decode(raw(encode(request, SPIDER)), SPIDER)
 
 
+PASSING = ["queue_lease", "delay", "download_latency", "alive"]
+"""Meta that says something of this process or this attempt only."""
+IN_FIELDS = ["watcher", "family", "roster", "overdue"]
+"""Meta that has a field of its own."""
+
 # --- There and back -------------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -80,8 +85,9 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
     max_leaves=8,
 )
-reserved = {"queue_lease", "delay", "watcher", "download_latency", "verbatim_url"}
-reserved |= {"retry_times", "redirect_times", "max_retry_times"}
+# Hypothesis also draws words that stand in the code.
+reserved = {*PASSING, *IN_FIELDS, "verbatim_url", "retry_times", "redirect_times"}
+reserved |= {"put_off_times", "look_times", "max_retry_times"}
 metas = st.dictionaries(texts.filter(lambda name: name not in reserved), values, max_size=4)
 paths = st.text(st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("éß"))
 header_names = st.binary(min_size=1, max_size=10)
@@ -117,13 +123,16 @@ def test_a_request_comes_back_as_it_was(request_):
     assert attributes(back) == attributes(request_)
 
 
-@settings(deadline=None)
-@given(requests)
-def test_the_fields_are_text_that_redis_and_its_json_can_hold(request_):
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(request_=requests)
+def test_the_fields_are_text_that_the_json_of_redis_hands_back(request_, redis):
     fields = encode(request_, SPIDER)
 
-    assert json.loads(json.dumps(list(fields.items()))) == [list(pair) for pair in fields.items()]
-    assert all(value.encode() for value in fields.values())
+    # As the queue's scripts do with what is delayed.
+    back = redis.eval("return cjson.encode(cjson.decode(ARGV[1]))", 0, json.dumps(fields))
+
+    assert json.loads(back) == fields
+    assert "" not in fields.values()
 
 
 def test_what_is_default_takes_no_field():
@@ -156,7 +165,7 @@ def test_fields_can_be_read_by_people():
     }
 
 
-@pytest.mark.parametrize("name", ["queue_lease", "delay", "download_latency"])
+@pytest.mark.parametrize("name", PASSING)
 def test_meta_of_this_attempt_only_stays_behind(name):
     request = Request(URL, meta={name: 1.5, "kept": 1})
 
@@ -171,20 +180,35 @@ def test_the_depth_of_a_request_travels():
     assert back.meta["depth"] == 3
 
 
-def test_a_watcher_has_a_field_of_its_own():
-    request = Request(URL, meta={"watcher": "gen9ou/*"})
+@pytest.mark.parametrize(
+    ("meta", "more"),
+    [
+        ({"watcher": "gen9ou/*"}, {"watcher": "gen9ou/*"}),
+        ({"family": "walk"}, {"family": "walk"}),
+        ({"roster": "rooms"}, {"roster": "rooms", "v": "2"}),
+        ({"overdue": True}, {"overdue": "1"}),
+    ],
+    ids=IN_FIELDS,
+)
+def test_what_the_queue_itself_reads_has_a_field_of_its_own(meta, more):
+    fields = encode(Request(URL, meta=meta), SPIDER)
 
-    fields = encode(request, SPIDER)
-
-    assert fields == {"url": URL, "watcher": "gen9ou/*"}
-    assert decode(raw(fields), SPIDER).meta == {"watcher": "gen9ou/*"}
+    assert fields == {"url": URL, **more}
+    assert decode(raw(fields), SPIDER).meta == meta
 
 
-@pytest.mark.parametrize("watcher", [None, ""], ids=["none", "empty"])
-def test_no_watcher_is_none(watcher):
-    fields = encode(Request(URL, meta={"watcher": watcher}), SPIDER)
+@pytest.mark.parametrize("name", ["watcher", "family", "roster"])
+@pytest.mark.parametrize("value", [None, ""], ids=["none", "empty"])
+def test_no_watcher_family_or_roster_is_none(name, value):
+    fields = encode(Request(URL, meta={name: value}), SPIDER)
 
     assert fields == {"url": URL}
+
+
+def test_a_limit_of_retries_may_be_none():
+    back = there_and_back(Request(URL, meta={"max_retry_times": None}))
+
+    assert back.meta == {"max_retry_times": None}
 
 
 def test_a_request_of_another_class_becomes_a_plain_one():
@@ -243,6 +267,8 @@ def unequal_type(**attributes) -> Request:
         (unequal_type(priority="high"), "priority is 'high'"),
         (unequal_type(priority=2**63 + 1), "priority is 9223372036854775809"),
         (Request(URL, meta={"watcher": 5}), "watcher is int"),
+        (Request(URL, meta={"family": 5}), "family is int"),
+        (Request(URL, meta={"roster": 5}), "roster is int"),
         (Request(URL, meta={"delay": "soon"}), "delay is str"),
         (Request(URL, meta={"delay": float("nan")}), "delay is nan"),
         (Request(URL, meta={"delay": float("inf")}), "delay is inf"),
@@ -270,6 +296,8 @@ def unequal_type(**attributes) -> Request:
         "word",
         "huge priority",
         "watcher",
+        "family",
+        "roster",
         "delay",
         "never",
         "for ever",
@@ -346,6 +374,8 @@ DEEP = "[" * 100_000
         ({"meta": '{"retry_times":-1}'}, "retry_times is -1"),
         ({"meta": f'{{"retry_times":1{"0" * 400}}}'}, "retry_times is 1000"),
         ({"meta": '{"redirect_times":null}'}, "redirect_times is NoneType"),
+        ({"meta": '{"put_off_times":1.5}'}, "put_off_times is float"),
+        ({"meta": '{"look_times":{}}'}, "look_times is dict"),
         ({"meta": '{"max_retry_times":[]}'}, "max_retry_times is list"),
         ({"cb_kwargs": "5"}, "cb_kwargs is int"),
         ({"headers": "[]"}, "headers is list"),
@@ -395,7 +425,7 @@ def test_ten_megabytes_are_refused_before_they_are_looked_at():
         decode(entry, SPIDER)
 
 
-@pytest.mark.parametrize("name", ["queue_lease", "delay", "watcher", "download_latency"])
+@pytest.mark.parametrize("name", [*PASSING, *IN_FIELDS])
 def test_an_entry_cannot_smuggle_in_meta_that_this_process_sets(name):
     entry = raw({"url": URL, "meta": json.dumps({name: "smuggled"})})
 

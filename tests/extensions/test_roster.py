@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+from scrapy import Request, Spider
+from scrapy.http import Response
 
 from extensions.keys import QueueKeys
-from extensions.queue import Add, Bury, Done, Leased, RequestQueue, Return, Sighting
+from extensions.lease import Lease
+from extensions.queue import Add, Bury, Done, Leased, Member, RequestQueue, Return, Sighting
+from extensions.roster import Listed, note_sighting, read_roster
 
 SETTLE = 10.0
 WATCH = {"url": "ws://site/?list", "watcher": "rooms"}
@@ -215,6 +221,13 @@ def test_a_note_is_kept_and_brought_up_to_date(watched):
     assert (member.note, member.age) == ("ann bill", 5.0)
 
 
+@pytest.mark.parametrize("state", ["running", "paused", "draining"])
+def test_a_roster_tells_whether_the_queue_is_draining(watched, state):
+    watched.queue.set_state(state)
+
+    assert watched.queue.roster("all").is_draining is (state == "draining")
+
+
 def test_another_watch_has_another_roster(watched):
     watched.look("a")
 
@@ -227,3 +240,70 @@ def test_a_purge_forgets_the_roster(watched):
     watched.queue.purge()
 
     assert watched.queue.status().listed == 0
+
+
+# --- What a spider says and reads -----------------------------------------------------------------
+
+SPIDER = Spider("any")
+
+
+def reply(lease: Lease | None) -> Response:
+    meta = {} if lease is None else {"queue_lease": lease}
+    return Response("ws://site/", request=Request("ws://site/?list", meta=meta))
+
+
+def test_what_a_look_saw_is_kept_for_the_next_one():
+    lease = Lease(Leased(1, "1-0", {}))
+    new = {
+        "a": Listed(Request("ws://site/?room=a", priority=1), "a note"),
+        "b": Listed(Request("ws://site/?room=b")),
+    }
+
+    note_sighting(
+        reply(lease),
+        SPIDER,
+        "all",
+        new=new,
+        missing=["c"],
+        overdue=["d"],
+        settle=5.0,
+        takes_new=False,
+    )
+
+    fields = {
+        name: {"url": f"ws://site/?room={name}", "roster": f"all {name}", "v": "2"} for name in "ab"
+    }
+    fields["a"]["priority"] = "1"
+    members = (("a", "a note", 1, fields["a"]), ("b", "", 2, fields["b"]))
+    assert lease.sighting == Sighting("all", False, 5.0, members, (("c", False), ("d", True)))  # noqa: FBT003
+
+
+def test_without_another_word_new_members_are_taken_and_nobody_is_missing():
+    lease = Lease(Leased(1, "1-0", {}))
+
+    note_sighting(reply(lease), SPIDER, "all", new={})
+
+    assert lease.sighting == Sighting("all", takes_new=True, settle=0.0)
+
+
+def test_a_look_that_is_not_from_the_queue_notes_nothing():
+    visit = Request("ws://site/?room=a")
+
+    note_sighting(reply(None), SPIDER, "all", new={"a": Listed(visit)})
+
+    assert visit.meta == {}
+
+
+def test_a_look_reads_its_roster(watched, clock):
+    watched.look("a", note="a note")
+    clock.now += 5.0
+    response = reply(Lease(Leased(1, "1-0", {}), queue=watched.queue))
+
+    view = asyncio.run(read_roster(response, "all"))
+
+    assert view.members == {"a": Member("a note", 5.0)}
+
+
+@pytest.mark.parametrize("lease", [None, Lease(Leased(1, "1-0", {}))], ids=["request", "lease"])
+def test_what_does_not_come_from_a_queue_has_no_roster(lease):
+    assert asyncio.run(read_roster(reply(lease), "all")) is None

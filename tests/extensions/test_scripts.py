@@ -13,7 +13,7 @@ def hold(redis) -> Script:
 
 
 def _call(host: str) -> tuple[list[str], list[object]]:
-    keys = ["gates", f"host:{host}", "hosts"]
+    keys = ["own:gates", f"own:host:{host}", "own:hosts"]
     return keys, [1_800_000_000_000_000, host, "asked", 0, 1_000_000, 60_000_000, "news", 0]
 
 
@@ -24,7 +24,7 @@ def test_a_server_that_forgot_its_scripts_is_told_again(redis, hold, count):
     replies = hold.run_each([_call(str(number)) for number in range(count)])
 
     assert len(replies) == count
-    assert redis.hlen("gates") == count
+    assert redis.hlen("own:gates") == count
 
 
 def test_nothing_to_run_is_nothing_asked(hold):

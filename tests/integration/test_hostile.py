@@ -123,6 +123,7 @@ def test_the_reason_says_what_was_wrong(crawled, kind, reason):
 
 def test_the_log_holds_no_traceback_and_a_few_lines_for_each(crawled):
     assert "Traceback" not in crawled.log
+    assert crawled.kinds
     for id, kind in crawled.kinds.items():
         lines = re.findall(rf".*\b{id}(?:\.json|:).*", crawled.log)
         said = [line for line in lines if "is given up: " in line or "Dropped: " in line]

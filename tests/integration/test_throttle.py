@@ -125,11 +125,11 @@ def test_429_with_retry_after_stops_the_whole_fleet_and_uses_nothing_up(fleet_of
 
     log = sorted(fleet.site.requests(), key=lambda entry: entry["time"])
     refused = [entry["time"] for entry in log if entry["status"] == 429]
-    [held] = [n for n, time in enumerate(refused) if n == 0]
+    # With 30 a second let through, and 91 to ask for, the site has to refuse.
+    assert refused
     for first in _first_of_each_hold(refused):
         within = [entry["time"] for entry in log if first + 0.25 < entry["time"] < first + 4.9]
         assert within == [], f"{len(within)} requests came during the hold"
-    assert held == 0
     assert fleet.stored() == sorted(public_ids(battles=90))
     assert fleet.status().dead_letters == 0
     assert "retry/count" not in "".join(worker.log.read_text() for worker in fleet.workers)
@@ -246,7 +246,7 @@ def test_a_worker_with_a_broken_network_stops_nobody_else(fleet_of):
         )
     ]
     known = json.loads(fleet.run("throttle", "--json").stdout)
-    assert all(one["breaker"] == "closed" for one in known)
+    assert {one["breaker"] for one in known} == {"closed"}
     log = broken.log.read_text()
     assert "secret" not in log
     assert "Traceback" not in log

@@ -140,6 +140,7 @@ def test_an_order_by_rating_is_one_of_a_format_or_a_user(site):
     for filters in (FORMAT, {"user": "C"}):
         ratings = [row["rating"] for row in site.search({**filters, "sort": "rating"})]
         assert ratings == sorted(ratings, reverse=True)
+        assert ratings[0] > ratings[-1]
 
 
 @pytest.mark.parametrize(

@@ -376,6 +376,7 @@ def test_any_frames_can_be_followed(frames):
 
 @settings(deadline=None)
 @given(rubbish)
+@example("|formats|,LL|,1|S/V Singles|[Gen 9] OU,e||,2|Past|☆,e|[Gen 1] OU,e")
 def test_any_line_is_something_or_nothing(line):
     assert parse_query(line) is None or "|queryresponse|" in line
     assert all(format.isalnum() for format in parse_formats(line) or [])
@@ -383,6 +384,7 @@ def test_any_line_is_something_or_nothing(line):
 
 @settings(deadline=None)
 @given(values)
+@example({"rooms": {"battle-gen9ou-1": {}, "battle-gen9ou-2-abcpw": {}, "lobby": {}}})
 def test_any_value_is_a_list_of_public_battles_or_bad(value):
     assert (parse_battle_count(value) or 0) >= 0
     try:

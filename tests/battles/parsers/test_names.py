@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from battles.parsers.names import battle_of, format_of, is_battle_id, pasted_battle, to_id
+from battles.parsers.names import (
+    battle_of,
+    format_of,
+    is_battle_id,
+    is_private_id,
+    pasted_battle,
+    to_id,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +65,13 @@ def test_what_names_no_public_battle_is_no_battle_id(text):
     assert not is_battle_id(text)
 
 
+def test_an_id_has_a_hundred_characters_at_most():
+    public, private = "a" * 98 + "-1", "a" * 92 + "-1-abcpw"
+
+    assert (is_battle_id(public), is_battle_id(f"a{public}")) == (True, False)
+    assert (is_private_id(private), is_private_id(f"a{private}")) == (True, False)
+
+
 @pytest.mark.parametrize(
     ("url", "id"),
     [
@@ -85,6 +99,19 @@ def test_any_text_has_an_id_that_is_its_own(text):
 @given(st.from_regex(r"[a-z0-9-]{0,110}", fullmatch=True))
 def test_whatever_looks_like_an_id_has_a_format_in_it(text):
     assert format_of(text) in text
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(["", "smogtours-", "azure-"]),
+    st.from_regex(r"[a-z0-9]{1,30}", fullmatch=True),
+    st.integers(min_value=0, max_value=10**10),
+)
+def test_the_format_is_what_stands_before_the_number(server, format, number):
+    id = f"{server}{format}-{number}"
+
+    assert is_battle_id(id)
+    assert format_of(id) == format
 
 
 IDS = st.from_regex(r"(smogtours-)?gen[1-9]ou-[0-9]{1,10}(-[a-z0-9]{1,31}pw)?", fullmatch=True)
