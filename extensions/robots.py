@@ -48,6 +48,8 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         super().__init__(crawler)
         self._fetches: dict[str, tuple[float, asyncio.Future[RobotParser | None]]] = {}
         """By host: since when, and what it says."""
+        self._said: dict[str, str] = {}
+        """By address: why it cannot be had, as it was said."""
 
     async def robot_parser(self, request: Request) -> RobotParser | None:
         """Return what the host's robots.txt says; None when it says nothing.
@@ -85,6 +87,7 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         is_refused = response.status == HTTPStatus.TOO_MANY_REQUESTS
         if is_refused or response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise self._unavailable(url, f"HTTP {response.status}")
+        self._said.pop(url, None)
         if response.status != HTTPStatus.OK:
             return None
         parser: RobotParser = build_from_crawler(self._parserimpl, self.crawler, response.body)
@@ -115,7 +118,10 @@ class RobotsTxtMiddleware(robotstxt.RobotsTxtMiddleware):
         return await self.crawler.engine.download_async(request)
 
     def _unavailable(self, url: str, reason: str) -> DownloadFailedError:
-        logger.warning("%s cannot be had, so its site is not asked for anything: %s", url, reason)
+        if self._said.get(url) != reason:
+            self._said[url] = reason
+            said = "%s cannot be had, so its site is not asked for anything: %s"
+            logger.warning(said, url, reason)
         return DownloadFailedError(f"{url} cannot be had: {reason}")
 
 

@@ -121,6 +121,15 @@ def test_a_request_that_does_not_pass_has_failed_and_says_why(middleware_of, cap
     assert "HTTP 503" in caplog.text
 
 
+def test_what_keeps_it_from_being_had_is_said_once_until_it_changes(middleware_of, caplog):
+    middleware = middleware_of(503, 503, 500, 503, 200)
+    for _ in range(5):
+        ask(middleware, URL)
+
+    said = [record.getMessage()[-8:] for record in caplog.records if "cannot be had" in record.msg]
+    assert said == ["HTTP 503", "HTTP 500", "HTTP 503"]
+
+
 def test_a_robots_txt_that_cannot_be_had_uses_up_a_retry(middleware_of):
     middleware = middleware_of(503)
     middleware.crawler.spider = Spider.from_crawler(middleware.crawler, name="any")
