@@ -92,6 +92,8 @@ class Outbox:
             elif (message := self._next()) is not None:
                 self._note(message)
                 await self._send(f"|{message.text}")
+                # Counted from when it has left: a machine that stands still sends late.
+                self._silent_until = max(self._silent_until, self._clock() + self._interval)
 
     def _note(self, message: Message) -> None:
         now = self._clock()

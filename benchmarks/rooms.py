@@ -69,10 +69,10 @@ class Crawl:
             "THROTTLE_RATE": "0",
         }
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start a worker with a spool and a log of its own."""
+    def start(self, machine: int) -> subprocess.Popen[bytes]:
+        """Start a worker with a log of its own, and the spool of a machine."""
         number = len(self.workers)
-        environment = {**self._environment, "SPOOL_DIR": str(self._folder / f"spool-{number}")}
+        environment = {**self._environment, "SPOOL_DIR": str(self._folder / f"spool-{machine}")}
         words = ["crawl", "rooms", "-L", "INFO", *self._settings]
         with self._log(number).open("wb") as log:
             worker = subprocess.Popen(
@@ -147,7 +147,7 @@ def real(options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
     watch = [address, "--report", str(seen), "--begun", str(begun)]
     spectator = subprocess.Popen([sys.executable, "-m", "sandbox.spectator", *watch])
     crawl = crawl_of(options, folder, stack, proxy)
-    crawl.start()
+    crawl.start(0)
     time.sleep(5.0)
     deeds = [word for deed, share in _DEEDS.items() for word in (f"--{deed}", str(share))]
     plan = ["--pairs", str(options.pairs), "--seconds", str(options.seconds), "--think", "1.0"]
@@ -220,13 +220,15 @@ def crowd(options: argparse.Namespace, folder: Path, stack: ExitStack) -> None:
     address = stack.enter_context(serving("sandbox.crowd", *plan))
     crawl = crawl_of(options, folder, stack, address)
     began = time.time()
-    workers = [crawl.start() for _ in range(options.workers)]
+    workers = [crawl.start(machine) for machine in range(options.workers)]
     time.sleep(options.seconds / 3)
     if options.workers > 1:
         workers[0].kill()
         workers[1].send_signal(signal.SIGSTOP)
         time.sleep(_STOPPED)
         workers[1].send_signal(signal.SIGCONT)
+        # What the killed one had in its spool is stored by the next one on its machine.
+        workers.append(crawl.start(0))
     time.sleep(max(0.0, began + options.seconds - time.time()))
     until = time.time()
     counts = counts_of(address)
