@@ -182,9 +182,14 @@ class Look:
         if oldest <= self._plan.newest and question.key in self._plan.asked:
             # It reaches back to what is known already.
             return
-        parts = question.split({format_of(room.id) for room in answer.rooms})
+        # Of the formats that are played some may be older than all that it shows.
+        played = {check.format for check in map(Question.read, self._plan.checks)}
+        parts = question.split({format_of(room.id) for room in answer.rooms} | (played - {""}))
         self._is_cut = self._is_cut or not parts
-        self._todo.extend(parts)
+        if question in self._are_tops:
+            self._todo.extendleft(reversed(parts))
+        else:
+            self._todo.extend(parts)
 
     def write(
         self, *, total: int | None = None, formats: Iterable[str] = (), seconds: float = 0.0

@@ -41,7 +41,7 @@ _LIST_PRIORITY = 10
 """Discovery before downloads."""
 _SLOT = "list of battles"
 """The downloader's slot of the list: it never waits for rooms."""
-_SHARE = 0.8
+_SHARE = 0.9
 """Part of the time between two looks that one may take for its questions."""
 _FEWEST = 4
 """Questions that a look may ask however short the time is."""

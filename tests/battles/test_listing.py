@@ -191,6 +191,19 @@ def test_more_new_ones_than_an_answer_shows_are_found_by_format():
     assert watch.known.keys() == server.live.keys()
 
 
+def test_what_began_while_nobody_looked_is_found_whatever_its_format():
+    server = Server()
+    server.begin(120, "gen9ou")
+    server.begin(3, "gen1ou")
+    watch = Watch(server)
+    watch.look(6)
+    server.begin(2, "gen1ou")
+    server.begin(120, "gen9uu")
+    watch.look()
+
+    assert watch.known.keys() >= {id for id in server.live if id.startswith("gen1ou")}
+
+
 def test_only_the_wanted_formats_and_ratings_are_asked_for():
     server = Server()
     server.begin(120, "gen9ou", elo=1600)

@@ -292,9 +292,9 @@ def test_a_look_takes_the_plan_on(watch):
 
 
 @pytest.mark.parametrize(
-    ("interval", "pause", "questions"), [(15.0, 0.6, 20), (30.0, 0.5, 48), (1.0, 0.6, 4)]
+    ("interval", "pause", "questions"), [(15.0, 0.6, 22), (30.0, 0.5, 54), (1.0, 0.6, 4)]
 )
-def test_a_look_may_ask_for_four_fifths_of_the_interval(spider_of, interval, pause, questions):
+def test_a_look_may_ask_for_nine_tenths_of_the_interval(spider_of, interval, pause, questions):
     spider = spider_of({"ROOMS_INTERVAL": interval, "ROOMS_MESSAGE_INTERVAL": pause})
     first = started(spider)
     # What was set when the watch began does not hold for ever.
