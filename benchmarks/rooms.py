@@ -54,7 +54,7 @@ _END = re.compile(r"^\|(?:win\|.*|tie)$", re.MULTILINE)
 class Crawl:
     """Workers that share a Redis and an archive."""
 
-    def __init__(self, folder: Path, redis: str, server: str, settings: list[str]) -> None:
+    def __init__(self, folder: Path, redis: str, server: str, site: str, settings: list[str]):
         self.workers: list[subprocess.Popen[bytes]] = []
         self._folder = folder
         self._settings = [word for one in settings for word in ("-s", one)]
@@ -63,7 +63,7 @@ class Crawl:
             "REDIS_URL": redis,
             "ARCHIVE_URL": str(folder / "data"),
             "SHOWDOWN_SERVER_URL": server,
-            "SHOWDOWN_REPLAY_URL": _NOBODY,
+            "SHOWDOWN_REPLAY_URL": site,
             "SHOWDOWN_CLIENT_URL": _NOBODY,
             "CONTACT": "benchmark@example.org",
             "THROTTLE_RATE": "0",
@@ -208,7 +208,9 @@ def parts(log: str) -> tuple[str, list[str]]:
     if end is None:
         return log, []
     after = log[end.end() :].splitlines()
-    lines = [line for line in log[: end.end()].splitlines() if line]
+    # Who goes is told to those inside, and no longer stands in the log when he has come back.
+    left = {f"|player|p{seat}|" for seat in range(1, 5)}
+    lines = [line for line in log[: end.end()].splitlines() if line and line not in left]
     return "\n".join(lines), sorted(line for line in after if "rating: " in line)
 
 
@@ -284,7 +286,8 @@ def crawl_of(options: argparse.Namespace, folder: Path, stack: ExitStack, server
     """Prepare a crawl of a server, with a Redis of its own."""
     redis = EmbeddedRedis(folder / "redis")
     stack.callback(redis.release)
-    return Crawl(folder, redis.start(), server, options.settings)
+    site = stack.enter_context(serving("sandbox", "--battles", "1")).split()[0]
+    return Crawl(folder, redis.start(), server, site, options.settings)
 
 
 def say(told: dict[str, Any]) -> None:
