@@ -54,7 +54,9 @@ _END = re.compile(r"^\|(?:win\|.*|tie)$", re.MULTILINE)
 class Crawl:
     """Workers that share a Redis and an archive."""
 
-    def __init__(self, folder: Path, redis: str, server: str, site: str, settings: list[str]):
+    def __init__(
+        self, folder: Path, redis: str, server: str, site: str, settings: list[str]
+    ) -> None:
         self.workers: list[subprocess.Popen[bytes]] = []
         self._folder = folder
         self._settings = [word for one in settings for word in ("-s", one)]
