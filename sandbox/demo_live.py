@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path("demo-live")
 _NOBODY = "http://127.0.0.1:9"
+_NO_SERVER = "ws://127.0.0.1:9"
 """What is not needed here."""
 _LISTED = 6.0
 """Seconds; a shorter battle may begin and end between two looks at the list."""
@@ -115,7 +116,7 @@ def _held() -> list[dict[str, Any]]:
     target = Path("battles.jsonl")
     command = _scrapy("export", "--to", str(target))
     quiet = subprocess.DEVNULL
-    nowhere = _environment(_NOBODY, _NOBODY)
+    nowhere = _environment(_NO_SERVER, _NOBODY)
     subprocess.run(command, cwd=_FOLDER, env=nowhere, stdout=quiet, check=True)  # noqa: S603 -- our own
     lines = (_FOLDER / target).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
