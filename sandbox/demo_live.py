@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _FOLDER = Path("demo-live")
 _NOBODY = "http://127.0.0.1:9"
+_NO_SERVER = "ws://127.0.0.1:9"
 """What is not needed here."""
 _LISTED = 6.0
 """Seconds; a shorter battle may begin and end between two looks at the list."""
@@ -118,7 +119,7 @@ def _held() -> list[dict[str, Any]]:
     subprocess.check_call(  # noqa: S603 -- our own
         _scrapy("export", "--to", str(target)),
         cwd=_FOLDER,
-        env=_environment(_NOBODY, _NOBODY),
+        env=_environment(_NO_SERVER, _NOBODY),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
     )
