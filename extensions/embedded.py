@@ -81,6 +81,7 @@ class EmbeddedRedis:
                 atexit.register(self.release)
             try:
                 self._join_or_launch()
+                self._have_it_watched()
             except EmbeddedRedisError:
                 self._leave()
                 raise
@@ -192,6 +193,8 @@ class EmbeddedRedis:
             )
         self._secure_socket()
         self._bury()
+        # Of a killed one: its number may be another process by now.
+        (self._folder / "redis.pid").unlink(missing_ok=True)
         # Where first, since somebody may look while it starts; what when it has read the data.
         _write_note(self._folder, _Note(self._socket, note.version))
         with (self._folder / "redis.log").open("ab") as log:
@@ -204,6 +207,8 @@ class EmbeddedRedis:
                 start_new_session=True,
                 pass_fds=[lock.fileno()],
             )
+        # Before it has loaded its data, which may take long.
+        self._have_it_watched()
         deadline = time.monotonic() + _PATIENCE
         while not self._answers():
             if self._server.poll() is not None or time.monotonic() > deadline:
@@ -212,6 +217,16 @@ class EmbeddedRedis:
                 raise self._failure(f"({program}) does not answer")
             time.sleep(_POLL)
         _write_note(self._folder, _Note(self._socket, version))
+
+    def _have_it_watched(self) -> None:
+        """Have somebody stop the server when its last user was killed, unless somebody does."""
+        if self._watch is not None and self._watch.poll() is None:
+            return
+        with (self._folder / "watch.lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
         source = files("extensions").joinpath("last_user.py").read_text(encoding="utf-8")
         self._watch = subprocess.Popen(  # noqa: S603 -- our own module, no shell
             [sys.executable, "-I", "-S", "-c", source, str(self._folder)],

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sandbox.tied import tied
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -28,7 +30,10 @@ def main() -> int:
         say(f"The sandbox site at {address} offers {offered} public battles.")
         began = time.monotonic()
         status = subprocess.call(  # noqa: S603 -- our own
-            _scrapy("crawl", "replays"), cwd=_FOLDER, env=_environment(address)
+            _scrapy("crawl", "replays"),
+            cwd=_FOLDER,
+            env=_environment(address),
+            stdin=subprocess.PIPE,
         )
         seconds = time.monotonic() - began
     if status != 0:
@@ -45,8 +50,8 @@ def main() -> int:
 @contextmanager
 def running_site(*options: str) -> Iterator[tuple[str, int]]:
     """Run the site in a process of its own, and stop it; yield its address and what it offers."""
-    command = [sys.executable, "-m", "sandbox", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as site:  # noqa: S603 -- our own
+    command, pipe = tied("sandbox", *options), subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as site:  # noqa: S603 -- our own
         try:
             assert site.stdout is not None  # noqa: S101 -- piped above
             address, _, rest = site.stdout.readline().partition(" offers ")
@@ -57,18 +62,18 @@ def running_site(*options: str) -> Iterator[tuple[str, int]]:
 
 def _scrapy(*words: str) -> list[str]:
     settings = [part for pair in _OUR_OWN_SITE.items() for part in ("-s", "=".join(pair))]
-    return [sys.executable, "-m", "scrapy", *words, *settings, "--loglevel", "WARNING"]
+    return tied("scrapy", *words, *settings, "--loglevel", "WARNING")
 
 
 def _held() -> list[str]:
     """Ask the archive itself for the ids it can read back."""
     target = Path("battles.jsonl")
-    subprocess.run(  # noqa: S603 -- our own
+    subprocess.check_call(  # noqa: S603 -- our own
         _scrapy("export", "--to", str(target)),
         cwd=_FOLDER,
         env=_environment(""),
+        stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
-        check=True,
     )
     lines = (_FOLDER / target).read_text(encoding="utf-8").splitlines()
     return [json.loads(line)["id"] for line in lines]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sandbox.battle_server import BattleServer, BattleServerError
 from sandbox.demo import running_site, say
+from sandbox.tied import tied
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,8 @@ def main() -> int:
 
 def _crawl(address: str, site: str) -> int:
     command = _scrapy("crawl", "rooms", "-a", "minutes=1")
-    return subprocess.call(command, cwd=_FOLDER, env=_environment(address, site))  # noqa: S603 -- our own
+    pipe, environment = subprocess.PIPE, _environment(address, site)
+    return subprocess.call(command, cwd=_FOLDER, env=environment, stdin=pipe)  # noqa: S603 -- our own
 
 
 def _compare(report: Path, seconds: float) -> int:
@@ -96,10 +98,10 @@ def _agrees(seen: dict[str, Any], held: dict[str, Any] | None) -> bool:
 def _players(address: str) -> Iterator[Path]:
     """Run the bots in a process of their own, and wait until the last has played to the end."""
     report = _FOLDER / f"played-{int(time.time())}.jsonl"
-    command = [sys.executable, "-m", "sandbox.players", address, *_PLAYERS, *_DEEDS]
+    command = tied("sandbox.players", address, *_PLAYERS, *_DEEDS, "--report", str(report))
     with (
         (_FOLDER / "players.log").open("wb") as log,
-        subprocess.Popen([*command, "--report", str(report)], stdout=log, stderr=log) as players,  # noqa: S603 -- our own
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log) as players,  # noqa: S603 -- our own
     ):
         try:
             yield report
@@ -109,15 +111,18 @@ def _players(address: str) -> Iterator[Path]:
 
 def _scrapy(*words: str) -> list[str]:
     settings = [part for pair in _SETTINGS.items() for part in ("-s", "=".join(pair))]
-    return [sys.executable, "-m", "scrapy", *words, *settings, "--loglevel", "WARNING"]
+    return tied("scrapy", *words, *settings, "--loglevel", "WARNING")
 
 
 def _held() -> list[dict[str, Any]]:
     target = Path("battles.jsonl")
-    command = _scrapy("export", "--to", str(target))
-    quiet = subprocess.DEVNULL
-    nowhere = _environment(_NO_SERVER, _NOBODY)
-    subprocess.run(command, cwd=_FOLDER, env=nowhere, stdout=quiet, check=True)  # noqa: S603 -- our own
+    subprocess.check_call(  # noqa: S603 -- our own
+        _scrapy("export", "--to", str(target)),
+        cwd=_FOLDER,
+        env=_environment(_NO_SERVER, _NOBODY),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+    )
     lines = (_FOLDER / target).read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines]
 

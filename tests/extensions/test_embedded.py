@@ -9,6 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -199,39 +201,143 @@ def test_a_killed_user_does_not_keep_the_server(embedded, user):
     assert not answers(url)
 
 
-def ends(url: str) -> bool:
-    """Tell whether a server ends by itself, within a minute at most."""
+def comes(is_so: Callable[[], bool]) -> bool:
+    """Tell whether something comes true by itself, within a minute at most."""
     for _ in range(600):
-        if not answers(url):
+        if is_so():
             return True
         time.sleep(0.1)
     return False
 
 
-def test_a_server_ends_when_its_last_user_was_killed(embedded, user):
-    first, second = user(), user()
-    write(first.url, "kept")
-    for process in (first, second):
-        assert answers(first.url)
-        process.kill()
-        process.wait()
+def ends(url: str) -> bool:
+    return comes(lambda: not answers(url))
 
-    assert ends(first.url)
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def test_a_server_ends_when_its_last_user_was_killed(embedded, user):
+    process = user()
+    write(process.url, "kept")
+
+    kill(process)
+
+    assert ends(process.url)
     assert read(embedded.start()) == b"kept"
 
 
-def test_who_stops_the_server_of_the_killed_ends_with_it(folder):
-    folder.mkdir()
-    command = [sys.executable, "-I", "-S", last_user.__file__, folder]
-    with (folder / "users.lock").open("ab") as users:
-        fcntl.flock(users, fcntl.LOCK_SH)
-        with (folder / "server.lock").open("ab") as server:
-            fcntl.flock(server, fcntl.LOCK_EX)
-            watch = subprocess.Popen(command)
-            with pytest.raises(subprocess.TimeoutExpired):
-                watch.wait(1.5)
+def test_a_server_stays_while_one_of_its_users_lives(user):
+    first, second = user(), user()
+    server = number_of(first.url)
 
-        assert watch.wait(60) == 0
+    kill(first)
+    time.sleep(2 * last_user.EVERY)
+
+    assert number_of(second.url) == server
+    kill(second)
+    assert ends(second.url)
+
+
+LOADING = """
+import os, signal, sys
+from pathlib import Path
+from extensions.embedded import EmbeddedRedis
+
+class Dying(EmbeddedRedis):
+    def _answers(self):
+        if self._server is None:
+            return False
+        while not super()._answers():
+            pass
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Dying(Path(sys.argv[1])).start()
+"""
+"""A program that is killed while the server that it launched loads its data."""
+
+
+def test_a_server_ends_whose_launcher_was_killed_while_it_loaded(folder):
+    killed = subprocess.run([sys.executable, "-c", LOADING, folder], cwd=ROOT, check=False)
+
+    assert killed.returncode == -signal.SIGKILL
+    assert ends(f"unix://{folder}/redis.sock")
+
+
+def test_the_number_of_a_killed_server_is_gone_before_the_next_is_watched(
+    embedded, folder, monkeypatch
+):
+    kill_server(embedded.start())
+    number = folder / "redis.pid"
+    killed, seen = number.read_text(), []
+    watched = embedded._have_it_watched
+    monkeypatch.setattr(
+        embedded,
+        "_have_it_watched",
+        lambda: seen.append(number.read_text() if number.exists() else None) or watched(),
+    )
+
+    embedded.start()
+
+    assert seen
+    assert killed not in seen
+
+
+def test_who_joins_a_server_that_nobody_watches_has_it_watched(embedded, user):
+    url = embedded.start()
+    kill(embedded._watch)
+    second = user()
+
+    embedded._leave()
+    kill(second)
+
+    assert ends(url)
+
+
+def is_alive(server: int) -> bool:
+    try:
+        os.kill(server, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_server_ends_whose_folder_was_removed(user, folder):
+    process = user()
+    server = number_of(process.url)
+    time.sleep(2 * last_user.EVERY)
+
+    shutil.rmtree(folder)
+    kill(process)
+
+    assert comes(lambda: not is_alive(server))
+
+
+def is_being_stopped(folder: Path) -> bool:
+    with (folder / "users.lock").open("ab") as users:
+        try:
+            fcntl.flock(users, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_who_starts_while_the_server_ends_gets_another(embedded, user, folder):
+    process = user()
+    write(process.url, "kept")
+    server = number_of(process.url)
+    os.kill(server, signal.SIGSTOP)
+    kill(process)
+    assert comes(lambda: is_being_stopped(folder))
+
+    with ThreadPoolExecutor() as threads:
+        url = threads.submit(embedded.start)
+        os.kill(server, signal.SIGCONT)
+
+    assert read(url.result()) == b"kept"
+    assert number_of(url.result()) != server
 
 
 def test_a_server_without_users_is_taken_over(embedded, user):
