@@ -132,14 +132,21 @@ class ShowdownDialogue:
         """Seconds that the last answer took; waiting for our own turn is not counted."""
         self._manners = Manners.from_settings(settings)
         self._clock = clock
-        self._outbox = Outbox(send, interval=self._manners.interval, clock=clock, sleep=sleep)
+        self._outbox = Outbox(
+            send,
+            interval=self._manners.interval,
+            # It says nothing of rooms that are hidden.
+            joins_at_once=self._manners.stay > 0,
+            clock=clock,
+            sleep=sleep,
+        )
         self._visits: dict[str, _Visit] = {}
         self._formats: list[str] = []
         self._asking = asyncio.Lock()
         self._asked: tuple[str, asyncio.Future[Any]] | None = None
         """The kind of question that is on its way: answers do not say which they are for."""
-        self._refusals = 0
-        """Rooms in a row into which we were not let."""
+        self._refusals, self._was_let_in = 0, False
+        """Rooms in a row into which we were not let, and whether we were in any before."""
         self._is_lost = False
         self._leaving = asyncio.Event()
 
@@ -278,14 +285,17 @@ class ShowdownDialogue:
         """Tell a server that lets us in nowhere from a room that lets nobody in."""
         if reader.state != "refused":
             # "Full" and "waiting" say nothing of it.
-            is_answer = reader.state in STATUS
-            self._refusals = 0 if is_answer else self._refusals
+            if reader.state in STATUS:
+                self._refusals, self._was_let_in = 0, True
             return
+        is_of_the_room = self._refusals == 0 and self._was_let_in
         self._refusals += 1
         if self._refusals >= RUN:
             raise ServerRefusedError(
                 f"it lets us into no room: {one_line(reader.refusal, _NOTICE)}"
             )
+        if not is_of_the_room:
+            raise HeldError("a room", _FULL, "the server may let us in nowhere")
 
     async def _enter(self, room: str) -> _Visit:
         """Join a room; one that we have not left yet, we stay in."""
@@ -308,7 +318,7 @@ class ShowdownDialogue:
 
     async def _let_go(self, room: str) -> None:
         """Stay in a room that we were about to leave, or wait until we have left it."""
-        while old := self._visits.get(room):
+        while (old := self._visits.get(room)) and not self._leaving.is_set():
             if old.leave is None or not old.leave.sent_at:
                 old.leave = None
                 return

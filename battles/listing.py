@@ -96,8 +96,9 @@ class Plan:
     room: int = 20
     """Questions that a look may ask."""
     looks: int = 0
-    newest: int = 0
-    """The highest number of a battle that was seen; the server numbers them as they begin."""
+    newest: dict[str, int] = field(default_factory=dict)
+    """The highest number of a battle that was known when a question was last asked; the server
+    numbers them as they begin."""
     todo: list[str] = field(default_factory=list)
     """Questions that may show battles which began before the first look."""
     checks: list[str] = field(default_factory=list)
@@ -111,13 +112,11 @@ class Plan:
         plan = cls()
         if not isinstance(value, dict):
             return plan
-        for name in ("room", "looks", "newest"):
+        for name in ("room", "looks"):
             if isinstance(number := value.get(name), int) and 0 <= number < 2**53:
                 setattr(plan, name, number)
         plan.todo, plan.checks = (_keys(value.get(name)) for name in ("todo", "checks"))
-        asked = value.get("asked")
-        known = asked if isinstance(asked, dict) and len(asked) <= _MOST else {}
-        plan.asked = {key: n for key, n in known.items() if _is_key(key) and isinstance(n, int)}
+        plan.asked, plan.newest = (_numbers(value.get(name)) for name in ("asked", "newest"))
         return plan
 
     def write(self) -> dict[str, Any]:
@@ -127,7 +126,8 @@ class Plan:
     def learn(self, seen: Seen, tops: Iterable[Question], live: Players) -> None:
         """Take note of a look, and choose what the next one asks about live battles."""
         self.looks += 1
-        self.newest = max(self.newest, *map(_number, seen.rooms), 0)
+        newest = max(map(_number, [*seen.rooms, *live]), default=0)
+        self.newest |= dict.fromkeys(seen.asked, newest)
         self.asked |= dict.fromkeys(seen.asked, self.looks)
         self.todo = list(seen.left)
         if seen.is_short_of(len(live)):
@@ -140,6 +140,7 @@ class Plan:
         # go; one that seemed never asked would go before all others each time.
         latest = self.looks - _REMEMBERED
         self.asked = {key: n for key, n in self.asked.items() if n > latest or key[-1] == ","}
+        self.newest = {key: n for key, n in self.newest.items() if key in self.asked}
 
 
 class Look:
@@ -156,6 +157,8 @@ class Look:
         self._found: dict[str, Room] = {}
         self._asked: list[Question] = []
         self._complete: list[Question] = []
+        self._oldest: dict[str, int] = {}
+        """Of questions with full answers: the number from which on all battles were shown."""
         self._is_cut = False
 
     def next(self) -> Question | None:
@@ -178,8 +181,8 @@ class Look:
             self._complete.append(question)
             return
         self.is_short = self.is_short or question in self._are_tops
-        oldest = min((_number(room.id) for room in answer.rooms), default=0)
-        if oldest <= self._plan.newest and question.key in self._plan.asked:
+        oldest = self._oldest[question.key] = _oldest(room.id for room in answer.rooms)
+        if oldest <= self._plan.newest.get(question.key, 0):
             # It reaches back to what is known already.
             return
         # Of the formats that are played some may be older than all that it shows.
@@ -200,6 +203,7 @@ class Look:
             "rooms": {room.id: [room.min_elo, *room.players] for room in self._found.values()},
             "asked": [question.key for question in self._asked],
             "complete": [question.key for question in self._complete],
+            "oldest": self._oldest,
             "left": [question.key for question in self._todo if not self._is_known(question)],
             "total": total,
             "is_full": self.is_short,
@@ -224,6 +228,8 @@ class Seen:
     asked: list[str]
     complete: list[Question]
     """Questions whose answers showed all that falls under them."""
+    oldest: dict[Question, int]
+    """Questions whose answers were full: the number from which on they showed all."""
     left: list[str]
     """What there was no time to ask."""
     total: int | None
@@ -240,15 +246,19 @@ class Seen:
 
     def missing(self, known: Players) -> list[str]:
         """Return the battles that are listed no more, as far as the look can tell."""
-        of_format: dict[str, list[Question]] = {}
-        for question in self.complete:
-            of_format.setdefault(question.format, []).append(question)
+        of_format: dict[str, list[tuple[Question, int]]] = {}
+        shown = {**dict.fromkeys(self.complete, 0), **self.oldest}
+        for question, oldest in shown.items():
+            of_format.setdefault(question.format, []).append((question, oldest))
         of_all = of_format.get("", [])
         return [
             id
             for id, players in known.items()
             if id not in self.rooms
-            and any(one.fits(id, players) for one in of_format.get(format_of(id), []) + of_all)
+            and any(
+                _number(id) > oldest and question.fits(id, players)
+                for question, oldest in of_format.get(format_of(id), []) + of_all
+            )
         ]
 
     def is_short_of(self, live: int) -> bool:
@@ -273,7 +283,8 @@ def read_look(body: bytes) -> Seen:
             if is_battle_id(id)
         }
         complete = [Question.read(key) for key in value.pop("complete")]
-        return Seen(rooms, complete=complete, **value)
+        oldest = {Question.read(key): int(n) for key, n in value.pop("oldest").items()}
+        return Seen(rooms, complete=complete, oldest=oldest, **value)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise BadReplyError(f"no list of battles: {error}") from None
 
@@ -326,6 +337,16 @@ def _cover(prefix: str, below: Players) -> list[str]:
     return sorted(chosen)
 
 
+def _oldest(battle_ids: Iterable[str]) -> int:
+    """Return the number from which on a full answer shows every battle.
+
+    A battle that was hidden and is public again stands among the newest, with an old number: a
+    tenth of them is not counted.
+    """
+    numbers = sorted(map(_number, battle_ids))
+    return numbers[len(numbers) // 10] if numbers else 0
+
+
 def _number(battle_id: str) -> int:
     digits = re.search(r"[0-9]{1,15}$", battle_id)
     return int(digits[0]) if digits else 0
@@ -339,6 +360,11 @@ def _keys(value: object) -> list[str]:
     if not isinstance(value, list) or len(value) > _MOST:
         return []
     return [key for key in value if _is_key(key)]
+
+
+def _numbers(value: object) -> dict[str, int]:
+    known = value if isinstance(value, dict) and len(value) <= _MOST else {}
+    return {key: n for key, n in known.items() if _is_key(key) and isinstance(n, int)}
 
 
 def _is_key(key: object) -> bool:

@@ -40,6 +40,7 @@ class Outbox:
         send: Callable[[str], Awaitable[None]],
         *,
         interval: float,
+        joins_at_once: bool,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -49,7 +50,7 @@ class Outbox:
         self._sleep = sleep
         self._questions: deque[Message] = deque()
         self._others: deque[Message] = deque()
-        self._has_asked = self._has_joined = False
+        self._has_asked, self._has_joined = False, not joins_at_once
         self._has_mail = asyncio.Event()
         self._sent: deque[tuple[float, Message]] = deque()
         self._silent_until = 0.0

@@ -34,6 +34,8 @@ _HOLD, _HOLD_MAX = 5.0, 300.0
 """Seconds for which the whole fleet leaves a server alone that refuses; they double."""
 _AT_ONCE = 5.0
 """Seconds: who ends a connection so soon, and has answered nothing, refuses it."""
+_SHORT = 30.0
+"""Seconds: after a connection that ended so soon, whatever it answered, the next one waits."""
 _LOOK = 0.05
 """Seconds between two looks for a connection with room."""
 _FAREWELL = 2.0
@@ -121,6 +123,11 @@ class Line:
         self._task = asyncio.create_task(self._serve())
 
     @property
+    def age(self) -> float:
+        """Seconds from its opening to its end."""
+        return self._ended_at - self.opened_at
+
+    @property
     def is_open(self) -> bool:
         return not self._is_over
 
@@ -193,11 +200,10 @@ class Line:
         """Say what the end of the connection means."""
         if self._is_closing or self.has_answered:
             return None
-        age = self._ended_at - self.opened_at
-        if age < _AT_ONCE:
-            return Failure(f"it ends connections at once ({how})", took=age)
+        if self.age < _AT_ONCE:
+            return Failure(f"it ends connections at once ({how})", took=self.age)
         cause = f"the connection ended without an answer ({how})"
-        return Failure(cause, DownloadFailedError(cause), took=age)
+        return Failure(cause, DownloadFailedError(cause), took=self.age)
 
     async def _say_goodbye(self) -> None:
         try:
@@ -310,9 +316,17 @@ class Lines:
         for line in pool:
             if not line.is_open:
                 self._account(line)
+                self._slow_down(line)
         pool[:] = [line for line in pool if line.is_open]
         with_room = [line for line in pool if line.dialogue.accepts(request)]
         return min(with_room, key=lambda line: line.dialogue.load(), default=None)
+
+    def _slow_down(self, line: Line) -> None:
+        """Have the next try wait when connections that are of use do not last."""
+        if line.has_answered and line.age < _SHORT:
+            self._backoff.failed()
+        elif line.has_answered and self._failed_at is None:
+            self._backoff.reset()
 
     async def _connect(self, kind: str) -> None:
         """Have one more connection opened; who asks meanwhile shares the fate of the try."""

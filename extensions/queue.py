@@ -321,10 +321,15 @@ class RequestQueue:
         now = self._time()
         members = {}
         for field, text in listed.items():
-            if field.startswith(prefix):
+            if not field.startswith(prefix):
+                continue
+            try:
                 since, note, *_ = json.loads(text)
                 member = field.removeprefix(prefix).decode()
-                members[member] = Member(note, max(0.0, now - since / 1000))
+                members[member] = Member(str(note), max(0.0, now - since / 1000))
+            except (ValueError, TypeError):
+                # Nobody of ours wrote it, and it would stop every look.
+                self._redis.hdel(self._keys.listed, field)
         state = cast("bytes | None", self._redis.get(self._keys.state))
         return RosterView(members, now, is_draining=state == b"draining")
 

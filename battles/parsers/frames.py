@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import dataclass, field
 from html import unescape
+from itertools import islice
 from typing import Any, Literal
 
 from battles.parsers.names import is_battle_id, to_id
@@ -18,6 +19,10 @@ SHOWN = 100
 """Rooms that one list holds at most."""
 _MOST_FORMATS = 20_000
 """Fields of a list of formats; a server has some hundreds."""
+_LONGEST_NAME = 30
+"""Characters of a player's id; the server allows 18."""
+_MOST_ROOMS = 1000
+"""Rows that are read of a list."""
 _ROOM = "battle-"
 _REFUSALS: dict[str, State] = {
     "nonexistent": "gone",
@@ -119,7 +124,7 @@ def parse_room_list(value: object) -> RoomList:
         raise BadReplyError(f"not a list of rooms but {type(value).__name__}")
     usable = [
         Room(name.removeprefix(_ROOM), _elo(facts), _players(facts))
-        for name, facts in rooms.items()
+        for name, facts in islice(rooms.items(), _MOST_ROOMS)
         if name.startswith(_ROOM) and is_battle_id(name.removeprefix(_ROOM))
     ]
     return RoomList(tuple(usable), len(rooms))
@@ -209,7 +214,7 @@ class RoomReader:
 
 def _players(facts: object) -> tuple[str, ...]:
     names = [facts.get(seat) for seat in ("p1", "p2")] if isinstance(facts, dict) else []
-    return tuple(to_id(name) for name in names if isinstance(name, str))
+    return tuple(to_id(name)[:_LONGEST_NAME] for name in names if isinstance(name, str))
 
 
 def _elo(facts: object) -> int | None:

@@ -152,12 +152,12 @@ class RoomsSpider(scrapy.Spider):
         yield self._next_look(request, plan, self._wait(request, seen, roster))
 
     def parse_room(
-        self, response: Response, *, since: int = 0, refusals: int = 0
+        self, response: Response, *, since: int = 0, refusals: int = 0, has_settled: bool = False
     ) -> Iterator[Battle | scrapy.Request]:
         """Yield the battle of a room, or the next visit to it.
 
         `since` is when it was found, in seconds since the epoch; `refusals`: how often nobody was
-        let in.
+        let in; `has_settled`: whether a visit has seen its end before.
         """
         battle_id = battle_of(response.url)
         if response.request is None or battle_id is None:
@@ -173,7 +173,14 @@ class RoomsSpider(scrapy.Spider):
             now = int(time.time())
             url = without_credentials(response.url)
             battle = parse_room(response.body, asked=battle_id, url=url, fetched_at=now)
-            yield from self._keep_or_wait(battle, response.request, since or now)
+            if (
+                battle.ended is not None
+                and not has_settled
+                and self._may_be_fresh(response.request)
+            ):
+                yield self._settle(response.request)
+            else:
+                yield from self._keep_or_wait(battle, response.request, since or now)
 
     def parse_replay(self, response: Response) -> Iterator[Battle | Unreadable | scrapy.Request]:
         """Yield the battle of a replay that somebody saved before its room was gone."""
@@ -274,6 +281,19 @@ class RoomsSpider(scrapy.Spider):
         if battle.ended is None:
             self._count("rooms/abandoned")
         yield battle
+
+    def _may_be_fresh(self, request: scrapy.Request) -> bool:
+        """Tell whether a battle may have ended a moment ago, so that it may still be hidden.
+
+        What was missing on the list for a while has settled, unless it went on after that.
+        """
+        was_running = bool(request.cb_kwargs.get("since") or request.meta.get("overdue"))
+        return was_running and not self._stays
+
+    def _settle(self, request: scrapy.Request) -> scrapy.Request:
+        again = look_again(request, self.settings.getfloat("ROOMS_SETTLE", 10.0))
+        again.cb_kwargs["has_settled"] = True
+        return again
 
     def _pause(self, request: scrapy.Request) -> float:
         """Return the seconds until a room is visited once more."""

@@ -79,11 +79,20 @@ local function has_member(lane, family)
   return false
 end
 
--- Take back a request that waits until its member has settled; false if it is under way.
-local function take_back(member)
+local function is_overdue(fields)
+  for i = 1, #fields, 2 do
+    if fields[i] == "overdue" then return true end
+  end
+  return false
+end
+
+-- Take back a request that waits until its member has settled; false if it is under way, or given up
+-- while no new members are taken.
+local function take_back(member, takes_new)
   local entry = redis.call("HGET", KEYS[13], member)
-  if not entry or redis.call("ZREM", KEYS[4], entry) == 0 then return false end
-  local delayed = cjson.decode(entry)
+  local is_read, delayed = pcall(cjson.decode, entry or "")
+  if not is_read or (not takes_new and is_overdue(delayed[3])) then return false end
+  if redis.call("ZREM", KEYS[4], entry) == 0 then return false end
   count("delayed", delayed[2], -1)
   count("discovered", delayed[2], -1)
   count_host(KEYS[8], "delayed", host_of(delayed[3]), -1)
@@ -93,23 +102,24 @@ end
 
 local function see_new(sighting, member, note, lane, fields)
   local field = sighting.name .. " " .. member
-  local text, is_back = redis.call("HGET", KEYS[12], field), take_back(member)
-  if text then
-    local known = cjson.decode(text)
+  local takes_new = sighting.takes_new and redis.call("GET", KEYS[11]) ~= "draining"
+  local text, is_back = redis.call("HGET", KEYS[12], field), take_back(member, takes_new)
+  local is_read, known = pcall(cjson.decode, text or "")
+  if is_read then
     redis.call("HSET", KEYS[12], field, cjson.encode({ known[1], note, lane, fields }))
-  elseif is_back or (sighting.takes_new and redis.call("GET", KEYS[11]) ~= "draining") then
+  elseif is_back or takes_new then
     redis.call("HSET", KEYS[12], field, cjson.encode({ now, note, lane, fields }))
   end
 end
 
-local function miss(sighting, member, is_overdue)
+local function miss(sighting, member, is_given_up)
   local field = sighting.name .. " " .. member
   local text = redis.call("HGET", KEYS[12], field)
-  if not text then return end
   redis.call("HDEL", KEYS[12], field)
-  if redis.call("HEXISTS", KEYS[13], member) == 1 then return end
-  local lane, fields, delay = cjson.decode(text)[3], cjson.decode(text)[4], sighting.settle
-  if is_overdue then
+  local is_read, known = pcall(cjson.decode, text or "")
+  if not is_read or redis.call("HEXISTS", KEYS[13], member) == 1 then return end
+  local lane, fields, delay = known[3], known[4], sighting.settle
+  if is_given_up then
     table.insert(fields, "overdue")
     table.insert(fields, "1")
     delay = 0

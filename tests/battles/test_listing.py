@@ -204,6 +204,42 @@ def test_what_began_while_nobody_looked_is_found_whatever_its_format():
     assert watch.known.keys() >= {id for id in server.live if id.startswith("gen1ou")}
 
 
+def test_a_full_answer_tells_of_what_is_newer_than_all_it_shows():
+    server = Server()
+    server.begin(150)
+    watch = Watch(server, room=1)
+    watch.look()
+    del server.live["gen9ou-145"]
+    watch.look()
+
+    assert watch.gone == ["gen9ou-145"]
+
+
+def test_a_battle_that_is_public_again_hides_no_other():
+    server = Server()
+    server.begin(150)
+    watch = Watch(server, room=1)
+    watch.look()
+    # It stands among the newest then, with its old number.
+    server.live["gen9ou-1"] = server.live.pop("gen9ou-1")
+    watch.look()
+
+    assert watch.gone == []
+
+
+def test_what_began_in_a_pause_is_found_wherever_it_is():
+    chance, server = random.Random(5), Server()
+    for _ in range(600):
+        server.begin(1, chance.choice(FORMATS[:2]))
+    watch = Watch(server, room=18)
+    watch.look(20)
+    for _ in range(300):
+        server.begin(1, chance.choice(FORMATS[:2]))
+    watch.look(12)
+
+    assert watch.known.keys() == server.live.keys()
+
+
 def test_only_the_wanted_formats_and_ratings_are_asked_for():
     server = Server()
     server.begin(120, "gen9ou", elo=1600)

@@ -168,6 +168,31 @@ def test_who_is_given_up_is_asked_for_at_once_and_told_so(watched):
     assert asked.fields[b"overdue"] == b"1"
 
 
+def test_who_was_given_up_stays_so_while_nobody_new_is_taken(watched):
+    watched.look("a")
+    watched.look(overdue="a")
+    [asked] = watched.visits()
+    watched.queue.commit([again(asked, 60.0)])
+    watched.look("a", takes_new=False)
+
+    assert watched.on_it() == set()
+    watched.clock.now += 61
+    assert names(watched.visits()) == ["a"]
+
+
+def test_what_nobody_can_read_on_a_roster_is_thrown_away(watched, redis):
+    watched.look("a")
+    listed = QueueKeys("test").listed
+    redis.hset(listed, "all b", "rubbish")
+    redis.hset(listed, "all c", "[1]")
+    redis.hset(QueueKeys("test").unlisted, "d", "rubbish")
+    watched.look("d", missing="b")
+
+    assert watched.on_it() == {"a", "d"}
+    assert redis.hlen(listed) == 2
+    assert watched.balances()
+
+
 @pytest.mark.parametrize("how", ["closed", "draining"])
 def test_nobody_new_joins_when_none_are_taken(watched, how):
     watched.look("a")

@@ -469,3 +469,13 @@ def test_a_line_of_bars_costs_no_more_than_some_copies_of_it(kind):
 )
 def test_what_the_server_says_to_us_alone_is_read_without_markup(line, text):
     assert parse_notice(line) == text
+
+
+def test_a_list_may_hold_names_and_rows_without_end():
+    rows = {f"battle-gen9ou-{n}": {"p1": "a" * 10_000, "p2": "B"} for n in range(5000)}
+
+    rooms = parse_room_list({"rooms": rows})
+
+    assert len(rooms.rooms) == 1000
+    assert rooms.is_full
+    assert rooms.rooms[0].players == ("a" * 30, "b")

@@ -287,7 +287,7 @@ def test_a_look_takes_the_plan_on(watch):
     [again] = watch.look(listed("gen9ou-12", "gen9ou-9", left=["gen1ou,,"]))
 
     plan = Plan.read(again.meta["plan"])
-    assert (plan.looks, plan.newest, plan.asked) == (2, 12, {",,": 2})
+    assert (plan.looks, plan.newest, plan.asked) == (2, {",,": 12}, {",,": 2})
     assert (plan.todo, plan.checks) == (["gen1ou,,"], [",,"])
 
 
@@ -651,10 +651,23 @@ def test_a_battle_that_was_given_up_while_it_was_listed_is_visited_once(spider):
 
 
 def test_a_battle_that_has_ended_by_the_time_it_is_given_up_is_kept(spider):
-    [battle] = called(room(spider, overdue="1"), ENDED)
+    [again] = called(room(spider, overdue="1"), ENDED)
+    [battle] = called(again, ENDED)
 
+    assert again.meta["delay"] == 10.0
     assert battle.winner == "A"
     assert stat(spider, "abandoned") is None
+
+
+def test_what_ended_after_a_visit_is_kept_once_it_has_settled(spider):
+    [later] = called(room(spider), RUNNING)
+    [again] = called(later, ENDED)
+    hidden = called(again, b"", status=403)
+    [battle] = called(again, ENDED)
+
+    assert again.meta["delay"] == 10.0
+    assert hidden == []
+    assert battle.winner == "A"
 
 
 def test_who_is_let_in_nowhere_comes_again_twice(spider):
