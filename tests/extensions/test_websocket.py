@@ -180,6 +180,17 @@ def test_a_connection_that_ended_meanwhile_is_not_used(play):
     assert play(scene) == [["a"], ["b"]]
 
 
+def test_connections_that_answer_and_do_not_last_are_opened_ever_more_slowly(play, without_pauses):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> None:
+        for n in range(5):
+            await all_of(asks(handler, server.url, f"a{n}"))
+            await server.lines[n].close()
+
+    play(scene)
+
+    assert [most for _, most in without_pauses] == [0.5, 1, 2, 4]
+
+
 def test_a_request_is_not_asked_for_ever(play):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> list:
         server.hang_up_on = ["stay"] * 9
