@@ -241,6 +241,8 @@ class Lines:
         self._outage = Outage(self.host, clock)
         self._failed_at: float | None = None
         """On the clock; None when all is well."""
+        self._refused: str | None = None
+        """The kind of request that a dialogue found to be refused."""
         self._is_cut_off = False
         """Whether it was a connection that failed, so that an older one proves nothing."""
         self._left: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -272,9 +274,12 @@ class Lines:
     def answered(self, line: Line, asked_at: float) -> None:
         """Take note of an answer to what was asked at a time of the clock."""
         line.has_answered = True
+        if self._refused is not None and line not in self._pools[self._refused]:
+            # What is refused is another kind of request.
+            return
         since = line.opened_at if self._is_cut_off else asked_at
         if self._failed_at is not None and since >= self._failed_at:
-            self._failed_at = None
+            self._failed_at = self._refused = None
             self._backoff.reset()
             self._hold.reset()
             self._outage.answered()
@@ -283,6 +288,7 @@ class Lines:
         """Take note of what a dialogue calls a refusal; its connection stays open."""
         self._note(failure := Failure(one_line(reason)), line.dialogue.notice)
         self._is_cut_off = False
+        self._refused = next((kind for kind, pool in self._pools.items() if line in pool), None)
         return failure
 
     def leave(self) -> None:
@@ -362,5 +368,5 @@ class Lines:
         self._count("refused" if failure.is_refusal else "unreachable", 1)
         pause = self._backoff.failed()
         failure.seconds = self._hold.failed(failure.retry_after) if failure.is_refusal else pause
-        self._failed_at, self._is_cut_off = self._clock(), True
+        self._failed_at, self._is_cut_off, self._refused = self._clock(), True, None
         self._outage.failed(failure, notice)

@@ -397,6 +397,23 @@ def test_a_dialogue_may_find_that_the_server_refuses(play, caplog):
     assert [text.partition(" ")[2] for text in caplog.messages] == ["refuses us: it lets nobody in"]
 
 
+def test_an_answer_of_another_kind_does_not_end_a_refusal(play, caplog):
+    async def scene(server: Server, handler: WebSocketDownloadHandler) -> None:
+        for _ in range(3):
+            await all_of(asks(handler, server.url, "refuse"))
+            await all_of(asks(handler, server.url, "list"))
+        await all_of(asks(handler, server.url, "a"))
+
+    with caplog.at_level("INFO", "extensions.outage"):
+        play(scene)
+
+    said = [record.getMessage().partition(" ")[2] for record in caplog.records]
+    assert [text.partition(":")[0].partition(" after")[0] for text in said] == [
+        "refuses us",
+        "answers again",
+    ]
+
+
 def test_how_connections_fail_is_counted(play, refused):
     async def scene(server: Server, handler: WebSocketDownloadHandler) -> dict:
         await all_of(asks(handler, refused, "a", "b"))
