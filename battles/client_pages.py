@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ class SilentPageError(PageError):
     """Raised when a page that may be well says nothing for too long."""
 
 
-class ClientPage:
+class ClientPage(ABC):
     """One page of the web client, and the websocket it speaks through."""
 
     def __init__(self, manners: Manners) -> None:
@@ -106,13 +107,13 @@ class ClientPage:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), left)
 
+    @abstractmethod
     def hear(self, room: str, lines: list[str]) -> None:
         """Take a frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def say(self, text: str) -> None:
         """Take note of what the page sends."""
-        raise NotImplementedError
 
     def _listen(self, socket: WebSocket) -> None:
         self._open.add(socket)

@@ -26,5 +26,6 @@ crowd_faults        what goes wrong on request
 spectator           a spectator of the battle server who misses nothing, to hold a crawl against
 watched             what it saw of a battle
 proxy               a websocket proxy before the battle server, which counts what clients say
+serving             serve an application on loopback until somebody says that it is enough
 client              a page that stands in for the web client; client.html is the page
 """

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import signal
-import sys
 from pathlib import Path
 
 from aiohttp import web
+
+from sandbox.serving import serve
 
 _PAGE = Path(__file__).with_name("client.html")
 
@@ -26,27 +26,13 @@ def client_app(server_url: str) -> web.Application:
     return app
 
 
-async def _serve(server_url: str, port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(client_app(server_url), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    host, port = runner.addresses[0][:2]
-    sys.stdout.write(f"http://{host}:{port}/battles\n")
-    sys.stdout.flush()
-    await stop.wait()
-    await runner.cleanup()
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Serve the page as the arguments say, until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.client", description=__doc__)
     parser.add_argument("server", help="the battle server's websocket")
     parser.add_argument("--port", type=int, default=0, help="default: one that is free")
     options = parser.parse_args(arguments)
-    asyncio.run(_serve(options.server, options.port))
+    asyncio.run(serve(client_app(options.server), options.port, scheme="http", path="/battles"))
 
 
 if __name__ == "__main__":  # pragma: no cover -- as `python -m sandbox.client`

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import signal
-import sys
 import time
 from collections import Counter
 from contextlib import suppress
@@ -16,11 +14,11 @@ import aiohttp
 from aiohttp import web
 
 from sandbox.options import port
+from sandbox.serving import serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_HOST = "127.0.0.1"
 _PATH = "/showdown/websocket"
 KINDS = {
     "/cmd roomlist": "roomlist",
@@ -177,27 +175,13 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * _MILLISECONDS, 1)
 
 
-async def _serve(server_url: str, port: int) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(proxy_app(server_url), access_log=None, shutdown_timeout=0.5)
-    await runner.setup()
-    await web.TCPSite(runner, _HOST, port).start()
-    host, port = runner.addresses[0][:2]
-    sys.stdout.write(f"ws://{host}:{port}{_PATH}\n")
-    sys.stdout.flush()
-    await stop.wait()
-    await runner.cleanup()
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Pass on as the arguments say, until told to stop."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.proxy", description=__doc__)
     parser.add_argument("server", help="the battle server's websocket")
     parser.add_argument("--port", type=port, default=0, help="default: one that is free")
     options = parser.parse_args(arguments)
-    asyncio.run(_serve(options.server, options.port))
+    asyncio.run(serve(proxy_app(options.server), options.port, scheme="ws", path=_PATH))
 
 
 if __name__ == "__main__":  # pragma: no cover -- as `python -m sandbox.proxy`
