@@ -310,7 +310,8 @@ def test_what_is_no_list_says_so(body):
         read_look(body)
 
 
-@settings(deadline=None, max_examples=examples(5))
+@pytest.mark.timeout(300)
+@settings(deadline=None, max_examples=examples(3))
 @given(st.integers(0, 10**6), st.integers(3, 25), st.sampled_from([30, 150, 500]))
 def test_who_watches_long_enough_misses_nobody_and_invents_no_end(seed, room, size):
     chance = random.Random(seed)

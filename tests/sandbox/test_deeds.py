@@ -32,6 +32,7 @@ PLAYED = {
     "invited": {"abandon": 1.0, "format": "gen9freeforallrandombattle", "rated": 0.0},
 }
 PATIENCE = 200.0
+pytestmark = pytest.mark.timeout(PATIENCE + 100)
 
 
 async def _play(address: str, begun: io.StringIO, **plan: object) -> dict:
